@@ -1,0 +1,1 @@
+"""Postane: from the connection to the mailbox."""

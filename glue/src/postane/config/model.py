@@ -1,0 +1,173 @@
+"""The configuration as typed, frozen sections: one for each stage, each field explained where it stands.
+
+`postane config reference` prints this file as the reference page; `load` reads a YAML file into it and refuses an
+unknown key. A stage is handed its own section and never sees the others.
+Sizes are octets, durations seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+KiB = 1024
+MiB = 1024 * KiB
+DAY = 86_400.0
+
+
+class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all sections: frozen, unknown keys refused."""
+
+
+class Listen(Section, frozen=True):
+    """Where the SMTP service listens when systemd hands it no sockets; each entry is `address:port`."""
+
+    smtp: Annotated[tuple[str, ...], Meta(description="Port 25: mail from other servers.")] = ("[::]:25",)
+    submission: Annotated[tuple[str, ...], Meta(description="Port 587: STARTTLS, then a login.")] = ("[::]:587",)
+    submissions: Annotated[tuple[str, ...], Meta(description="Port 465: TLS from the first octet.")] = ("[::]:465",)
+
+
+class Limits(Section, frozen=True):
+    """What one peer may ask of the SMTP service; every figure has a reply of its own when it is passed."""
+
+    message_size: Annotated[Positive, Meta(description="Largest message, octets (SIZE); 552 beyond.")] = 30 * MiB
+    recipients: Annotated[Positive, Meta(description="Recipients a transaction; 452 beyond.")] = 100
+    command_line: Annotated[Positive, Meta(description="Longest command line, octets with CRLF; 500 beyond.")] = 4096
+    text_line: Annotated[Positive, Meta(description="Longest line of a message, octets; 550 beyond.")] = 32_000
+    errors: Annotated[Positive, Meta(description="Refused or unknown commands before 421 and close.")] = 20
+    unknown_recipients: Annotated[Positive, Meta(description="Refused recipients a session before 421 and close.")] = 20
+    logins: Annotated[Positive, Meta(description="Failed logins a session before 421 and close.")] = 3
+    transactions: Annotated[Positive, Meta(description="Messages a session before 421 and close.")] = 10_000
+    connections: Annotated[Positive, Meta(description="Open sessions in one worker; 421 4.3.2 beyond.")] = 20_000
+    connections_per_peer: Annotated[
+        Positive, Meta(description="Open sessions from one IPv4 address or one IPv6 /64 in one worker; 421 beyond.")
+    ] = 50
+    received_hops: Annotated[Positive, Meta(description="Received lines that make a loop; 554.")] = 50
+    command_timeout: Annotated[Seconds, Meta(description="Wait for the next command (RFC 5321: 5 min).")] = 300.0
+    data_timeout: Annotated[Seconds, Meta(description="Wait for the next block of a message.")] = 180.0
+
+
+class Smtp(Section, frozen=True):
+    """The SMTP service: inbound and submission."""
+
+    workers: Annotated[Count, Meta(description="Worker processes; 0: as many as cores.")] = 0
+    listen: Listen = Listen()
+    limits: Limits = Limits()
+    banner: Annotated[str, Meta(description="Words after the host name in the greeting.")] = "ESMTP Postane"
+    tag_separator: Annotated[str, Meta(min_length=1, max_length=1, description="Subaddress sign (RFC 5233).")] = "+"
+    bare_newline: Annotated[
+        Literal["reject"], Meta(description="A bare CR or LF in a message is refused with 550 5.6.11.")
+    ] = "reject"
+    drain_timeout: Annotated[Seconds, Meta(description="How long SIGTERM waits for open sessions.")] = 25.0
+
+
+class Tls(Section, frozen=True):
+    """The certificate that SMTP shows; both empty: no TLS is offered (and so no login)."""
+
+    certificate: Annotated[str, Meta(description="PEM file: certificate and chain.")] = ""
+    key: Annotated[str, Meta(description="PEM file: private key.")] = ""
+
+
+class Directory(Section, frozen=True):
+    """Where tenants, domains, accounts and aliases are kept."""
+
+    url: Annotated[str, Meta(description="SQLAlchemy URL; empty: SQLite in the state folder.")] = ""
+    cache_entries: Annotated[Positive, Meta(description="Resolved addresses kept in memory by each process.")] = 50_000
+    cache_seconds: Annotated[Seconds, Meta(description="Life of a cached answer where changes cannot be seen.")] = 5.0
+
+
+class Spool(Section, frozen=True):
+    """The durable spool."""
+
+    segment_size: Annotated[Positive, Meta(description="Size of a log segment, octets, written ahead.")] = 16 * MiB
+    large_message: Annotated[
+        Positive, Meta(description="From this size on a message gets a file of its own, octets.")
+    ] = 256 * KiB
+    reserve: Annotated[Count, Meta(description="Free space below which no mail is taken (452), octets.")] = 64 * MiB
+
+
+class Queue(Section, frozen=True):
+    """Retries, expiry and the use of connections."""
+
+    retry_first: Annotated[Seconds, Meta(description="Wait before the second attempt.")] = 300.0
+    retry_factor: Annotated[float, Meta(ge=1, description="Each further wait is longer by this factor.")] = 1.8
+    retry_most: Annotated[Seconds, Meta(description="Longest wait between attempts.")] = 4 * 3600.0
+    retry_jitter: Annotated[float, Meta(ge=0, le=0.5, description="Random share of each wait.")] = 0.1
+    local_retry_first: Annotated[Seconds, Meta(description="The same for local mailboxes: Dovecot is soon back.")] = 5.0
+    local_retry_most: Annotated[Seconds, Meta(description="Longest wait for a local mailbox.")] = 300.0
+    expire: Annotated[Seconds, Meta(description="Age at which an undelivered message bounces.")] = 5 * DAY
+    expire_bounce: Annotated[Seconds, Meta(description="The same for mail with the null sender.")] = 1 * DAY
+    delay_warning: Annotated[Seconds, Meta(description="Age at which the sender is told of the delay.")] = 4 * 3600.0
+    concurrency: Annotated[Positive, Meta(description="Deliveries under way at once, all destinations.")] = 200
+    concurrency_per_destination: Annotated[Positive, Meta(description="Deliveries to one destination at once.")] = 10
+    concurrency_local: Annotated[Positive, Meta(description="Deliveries to Dovecot at once.")] = 20
+
+
+class Delivery(Section, frozen=True):
+    """Doors out: LMTP to the mailboxes, SMTP to the world."""
+
+    local: Annotated[Literal["lmtp", "maildir"], Meta(description="How mail reaches a mailbox of this host.")] = "lmtp"
+    lmtp: Annotated[str, Meta(description="Unix socket or host:port of LMTP.")] = "/run/dovecot/lmtp-postane"
+    maildir: Annotated[str, Meta(description="Root of the mailboxes for local: maildir.")] = ""
+    smtp_port: Annotated[Port, Meta(description="Port of other mail servers; only tests change it.")] = 25
+    connect_timeout: Annotated[Seconds, Meta(description="Per address of a mail server.")] = 30.0
+    command_timeout: Annotated[Seconds, Meta(description="Wait for a reply (RFC 5321 4.5.3.2).")] = 300.0
+    data_timeout: Annotated[Seconds, Meta(description="Wait for the reply to the end of data.")] = 600.0
+    ipv6: Annotated[bool, Meta(description="Try IPv6 addresses of mail servers.")] = True
+    idle_seconds: Annotated[Seconds, Meta(description="A pooled connection unused this long is closed.")] = 10.0
+    smarthost: Annotated[str, Meta(description="host:port that takes all remote mail; empty: by MX.")] = ""
+
+
+class Dns(Section, frozen=True):
+    """The resolver that Postane asks."""
+
+    nameservers: Annotated[tuple[str, ...], Meta(description="host or host:port; empty: /etc/resolv.conf.")] = ()
+    timeout: Annotated[Seconds, Meta(description="For one question, all servers together.")] = 10.0
+    publish: Annotated[Literal["none", "knot"], Meta(description="Where records of hosted domains are put.")] = "none"
+    knot_socket: Annotated[str, Meta(description="Control socket of Knot.")] = "/run/knot/knot.sock"
+    name_servers: Annotated[tuple[str, ...], Meta(description="NS names of hosted zones; empty: the host's.")] = ()
+    addresses: Annotated[tuple[str, ...], Meta(description="IPv4 and IPv6 addresses of this host for A and AAAA.")] = ()
+
+
+class Dkim(Section, frozen=True):
+    """Signing of what is submitted."""
+
+    sign: Annotated[bool, Meta(description="Sign mail of hosted domains.")] = True
+    selector_prefix: Annotated[str, Meta(description="First part of a selector.")] = "p"
+
+
+class Api(Section, frozen=True):
+    """The API and panel."""
+
+    listen: Annotated[str, Meta(description="host:port where systemd hands no socket.")] = "127.0.0.1:8025"
+
+
+class Log(Section, frozen=True):
+    """Structured logs on standard error, one JSON object a line (journald keeps them)."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least level written.")] = "info"
+    format: Annotated[Literal["json", "text"], Meta(description="text is for a terminal.")] = "json"
+
+
+class Config(Section, frozen=True):
+    """The whole of /etc/postane/postane.yml."""
+
+    host: Annotated[str, Meta(min_length=1, description="This host's name: greeting, EHLO, Received, DSN.")]
+    state: Annotated[str, Meta(description="State folder: directory, spool, keys.")] = "/var/lib/postane"
+    runtime: Annotated[str, Meta(description="Sockets between the daemon's processes.")] = "/run/postane"
+    smtp: Smtp = Smtp()
+    tls: Tls = Tls()
+    directory: Directory = Directory()
+    spool: Spool = Spool()
+    queue: Queue = Queue()
+    delivery: Delivery = Delivery()
+    dns: Dns = Dns()
+    dkim: Dkim = Dkim()
+    api: Api = Api()
+    log: Log = Log()

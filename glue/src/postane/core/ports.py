@@ -1,0 +1,147 @@
+"""Protocols between the floors: what a stage asks of its neighbour, without knowing it.
+
+The SMTP service (smtpd) knows the directory, the filters and the spool only by these;
+the queue knows delivery, bounces and the spool only by these. `daemon` puts the real ones in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from postane.core.address import Address
+from postane.core.envelope import Envelope, Recipient
+from postane.core.outcome import Outcome
+from postane.core.peer import Peer
+from postane.core.reply import Reply
+from postane.core.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What the directory says of a recipient address.
+
+    `known_domain`: the domain is hosted here. `targets`: where mail for the address goes, aliases already followed
+    (local mailboxes by their key, remote addresses as given); empty with a known domain means: no such mailbox.
+    `tenant` owns the domain.
+    """
+
+    known_domain: bool
+    targets: tuple[Recipient, ...] = ()
+    tenant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A successful login: the account's key (normal address) and its tenant."""
+
+    account: str
+    tenant: str = ""
+
+
+class Directory(Protocol):
+    """Answers the questions of a mail dialogue. Every method answers from memory when it can.
+
+    `resolve_cached` returns None when the answer is not in memory; then `resolve` is awaited.
+    All raise TemporaryError when the directory cannot answer (database away): the peer hears 451.
+    """
+
+    def resolve_cached(self, address: Address) -> Resolved | None: ...
+
+    async def resolve(self, address: Address) -> Resolved: ...
+
+    async def authenticate(self, login: str, password: str) -> Login | None:
+        """None for a wrong name or password; takes the same time for both."""
+        ...
+
+    async def may_send_as(self, account: str, sender: Address) -> bool:
+        """True if the envelope sender belongs to the account: its own address (tags allowed) or an alias to it."""
+        ...
+
+
+class Filters(Protocol):
+    """The filter pipeline, one method a phase. Never raises: a failing filter has become a Verdict."""
+
+    async def connect(self, peer: Peer) -> Verdict: ...
+
+    async def mail(self, peer: Peer, sender: str) -> Verdict: ...
+
+    async def rcpt(self, peer: Peer, sender: str, recipient: Address) -> Verdict: ...
+
+    async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict: ...
+
+    @property
+    def phases(self) -> frozenset[str]:
+        """The phases ("connect", "mail", "rcpt", "data") in which any filter is active; others need no call."""
+        ...
+
+
+class Body(Protocol):
+    """A message's octets (CRLF line ends, dots unstuffed), in memory or in a file; never joined unless asked."""
+
+    size: int
+
+    def chunks(self) -> Sequence[bytes | bytearray | memoryview]: ...
+
+    def bytes(self) -> bytes:
+        """The whole text as one object: costs a copy; for filters that need it."""
+        ...
+
+
+class Store(Protocol):
+    """The writing side of the spool, one for each worker process."""
+
+    async def put(self, envelope: Envelope, head: bytes, body: Body) -> None:
+        """Returns once the message (`head`, our trace headers, on top of `body`), its envelope and its directory
+        entry are synced to disk.
+
+        Raises SpoolFullError (no space, quota) or TemporaryError; then nothing was accepted.
+        """
+        ...
+
+    def room_for(self, size: int) -> bool:
+        """False if a message of `size` octets cannot be kept now (452 before data)."""
+        ...
+
+
+class Claimed(Protocol):
+    """A message that the queue has in hand: its envelope without the recipients already done, and its octets."""
+
+    @property
+    def envelope(self) -> Envelope: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self) -> bytes:
+        """The whole message. Raises CorruptSpoolError."""
+        ...
+
+
+class Transport(Protocol):
+    """One way out: LMTP, remote SMTP, Maildir. Never raises: each recipient has an Outcome, in order."""
+
+    async def deliver(self, message: Claimed, recipients: Sequence[Recipient]) -> list[Outcome]: ...
+
+    async def close(self) -> None: ...
+
+
+Now = Callable[[], float]
+"""Seconds since the epoch; injected so that tests turn the clock by themselves."""
+
+Auth = Callable[[str, str], Awaitable[Login | None]]
+
+__all__ = [
+    "Auth",
+    "Body",
+    "Claimed",
+    "Directory",
+    "Filters",
+    "Login",
+    "Now",
+    "Reply",
+    "Resolved",
+    "Store",
+    "Transport",
+]
