@@ -1,0 +1,106 @@
+"""The text of a message as it arrives: finds its end, removes the dots, and notices what may not be in it.
+
+Works on whole buffers, never line by line: each check is one search through the block that was read, so a
+1 MiB message costs a few dozen calls and not twenty thousand.
+
+Only CRLF "." CRLF ends the text (RFC 5321 section 4.1.1.4). A bare CR or LF ends nothing and is remembered as a fault,
+as NUL and over-long lines are: the text is read to its true end first and refused then, since reading on in the
+middle of it would take its rest for commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+END = b"\r\n.\r\n"
+# Octets that may be the beginning of END, longest first; they wait for the next block.
+_BEGINNINGS = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
+
+BARE_NEWLINE = "bare newline"
+NUL = "NUL"
+LONG_LINE = "long line"
+TOO_BIG = "too big"
+
+
+class TextReader:
+    """Feed it blocks until `feed` returns something; `fault` is "" or the first fault seen.
+
+    `sink` gets each clean block in order, until a fault: what is refused anyway is not kept.
+    `size` counts octets of the text without transparency dots and without the final dot line.
+    """
+
+    __slots__ = ("_held", "_line", "_line_limit", "_sink", "_size_limit", "_skip", "fault", "size")
+
+    def __init__(self, sink: Callable[[bytes], None], size_limit: int, line_limit: int) -> None:
+        self._sink = sink
+        self._size_limit = size_limit
+        self._line_limit = line_limit
+        self._held = b"\r\n"  # as if a line had just ended: the text may be nothing but the dot line
+        self._skip = 2  # ... those two octets are not part of it
+        self._line = 0  # octets of the line at the end of the last block
+        self.fault = ""
+        self.size = 0
+
+    def feed(self, block: bytes) -> bytes | None:
+        """None: the text goes on. Otherwise it has ended, and the octets after its end are returned."""
+        buffer = self._held + block if self._held else block
+        at = buffer.find(END)
+        if at >= 0:
+            self._take(buffer[: at + 2])
+            return buffer[at + 5 :]
+        for beginning in _BEGINNINGS:
+            if buffer.endswith(beginning):
+                self._held = beginning
+                self._take(buffer[: -len(beginning)])
+                return None
+        self._held = b""
+        self._take(buffer)
+        return None
+
+    def feed_chunk(self, block: bytes) -> None:
+        """A piece of a BDAT chunk: counted octets, no dots and no end within (RFC 3030)."""
+        self._skip = 0
+        buffer = self._held + block if self._held == b"\r" else block
+        self._held = b"\r" if buffer.endswith(b"\r") else b""
+        self._take(buffer[:-1] if self._held else buffer, dots=False)
+
+    def end_chunks(self) -> None:
+        """After the last chunk: a CR that still waits for its LF is bare."""
+        if self._held == b"\r":
+            self.fault = self.fault or BARE_NEWLINE
+
+    def _take(self, text: bytes, *, dots: bool = True) -> None:
+        if not text:
+            return
+        newlines = text.count(b"\r\n")
+        if not self.fault:
+            if text.count(b"\n") != newlines or text.count(b"\r") != newlines:
+                self.fault = BARE_NEWLINE
+            elif b"\0" in text:
+                self.fault = NUL
+            elif self._has_long_line(text):
+                self.fault = LONG_LINE
+        if dots and b"\r\n." in text:
+            text = text.replace(b"\r\n.", b"\r\n")
+        if self._skip:
+            text = text[self._skip :]
+            self._skip = 0
+        self.size += len(text)
+        if self.size > self._size_limit:
+            self.fault = self.fault or TOO_BIG
+        if text and not self.fault:
+            self._sink(text)
+
+    def _has_long_line(self, text: bytes) -> bool:
+        """Leaps from line end to line end, the farthest that the limit allows: few steps, whatever the lines."""
+        limit = self._line_limit
+        start = -self._line  # where the current line began, seen from this block
+        length = len(text)
+        while start + limit + 2 <= length:
+            end = text.rfind(b"\n", max(start, 0), start + limit + 2)
+            if end < 0:
+                return True
+            start = end + 1
+        last = text.rfind(b"\n", max(start, 0))
+        self._line = length - (last + 1 if last >= 0 else start)
+        return False

@@ -1,0 +1,96 @@
+"""A message on its way in: gathered in memory, in a file of its own once it is large.
+
+What the spool keeps in the end is `head` + text; the draft only holds the text. An aborted draft leaves nothing.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+
+from postane.core.errors import SpoolFullError
+
+
+class Draft:
+    """A core.ports.Body that grows. `append` may raise SpoolFullError: the message cannot be kept."""
+
+    __slots__ = ("_blocks", "_fd", "_in_file", "_limit", "_map", "path", "size")
+
+    def __init__(self, path: Path, limit: int) -> None:
+        """`path`: the file to use beyond `limit` octets; it is made only then."""
+        self.path = path
+        self.size = 0
+        self._limit = limit
+        self._blocks: list[bytes] = []
+        self._in_file = 0
+        self._fd = -1
+        self._map: mmap.mmap | None = None
+
+    @property
+    def spilled(self) -> bool:
+        """True if the text lies in the file: all but the blocks of the last call or two."""
+        return self._fd >= 0
+
+    def append(self, block: bytes) -> None:
+        self._blocks.append(block)
+        self.size += len(block)
+        # The file is written in large strides: memory stays bounded and a write call costs little.
+        if self.size - self._in_file > self._limit:
+            self.flush()
+
+    def flush(self) -> None:
+        """Moves what is in memory to the file (without a sync)."""
+        try:
+            if self._fd < 0:
+                self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            write_all(self._fd, self._blocks)
+        except OSError as error:
+            raise SpoolFullError(f"{self.path}: {error.strerror}") from error
+        self._in_file = self.size
+        self._blocks = []
+
+    def sync(self) -> None:
+        """All of the text is on the disk (the directory entry is another's matter). Blocks: call it in a thread."""
+        self.flush()
+        os.fdatasync(self._fd)
+
+    def chunks(self) -> list[bytes | bytearray | memoryview]:
+        if self._fd < 0:
+            return list(self._blocks)
+        if self._blocks:
+            self.flush()
+        if self._map is None or len(self._map) != self.size:
+            self._map = mmap.mmap(self._fd, self.size, access=mmap.ACCESS_READ)
+        return [memoryview(self._map)]
+
+    def bytes(self) -> bytes:
+        return b"".join(self.chunks())
+
+    def close(self) -> None:
+        """Forgets the text; its file, if any, stays: it belongs to the spool now."""
+        self._blocks = []
+        self._map = None  # the map goes when the last view of it does
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def discard(self) -> None:
+        """The message is not taken: nothing of it stays."""
+        if self._fd >= 0:
+            self.path.unlink(missing_ok=True)
+        self.close()
+
+
+def write_all(fd: int, blocks: list[bytes]) -> None:
+    """writev until everything is written; the system takes at most 1024 blocks a call."""
+    at = 0
+    while at < len(blocks):
+        group = blocks[at : at + 1024]
+        want = sum(map(len, group))
+        done = os.writev(fd, group)
+        if done < want:
+            rest = b"".join(group)[done:]
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+        at += len(group)

@@ -1,0 +1,143 @@
+"""One segment file of a worker's log: made full-sized and synced, written from one end, sealed when full.
+
+Writing into space that exists already means that a sync has no file size and no block map to bring to the disk:
+this is what makes a group commit cheap. A segment whose messages are all done is used again under a new serial.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+from pathlib import Path
+
+from postane.core.errors import SpoolFullError
+from postane.spool import record
+
+SUFFIX = ".seg"
+FREE_SUFFIX = ".free"
+
+
+class SegmentWriter:
+    """The segment that a worker is writing. All calls may block on the disk: they run in the commit thread."""
+
+    def __init__(self, path: Path, size: int, serial: int) -> None:
+        """Makes `path` (which is not there yet) of `size` octets, from a free file of the folder if there is one.
+
+        Raises SpoolFullError if there is no room.
+        """
+        self.path = path
+        self.size = size
+        self.serial = serial
+        self.at = record.PAGE
+        self._fd = -1
+        try:
+            self._fd, name = _empty_file(path.parent, size)
+            os.pwrite(self._fd, record.pack_segment(serial), 0)
+            os.fdatasync(self._fd)
+            name.rename(path)
+            sync_folder(path.parent)
+            self._page = mmap.mmap(self._fd, record.PAGE)
+        except OSError as error:
+            if self._fd >= 0:
+                os.close(self._fd)
+            raise SpoolFullError(f"{path}: {error.strerror}") from error
+
+    def has_room(self, octets: int) -> bool:
+        return self.at + octets <= self.size
+
+    def write(self, blocks: list[bytes | bytearray | memoryview]) -> None:
+        """Writes the blocks behind what is there, without a sync."""
+        at = self.at
+        for first in range(0, len(blocks), 1024):
+            group = blocks[first : first + 1024]
+            want = sum(map(len, group))
+            done = os.pwritev(self._fd, group, at)
+            if done < want:  # a signal or a strange file system: finish it the slow way
+                rest = b"".join(group)[done:]
+                while rest:
+                    step = os.pwrite(self._fd, rest, at + done)
+                    done, rest = done + step, rest[step:]
+            at += want
+        self.at = at
+
+    def sync(self) -> None:
+        """All that was written is durable, and the queue may see it."""
+        os.fdatasync(self._fd)
+        self._page[record.DURABLE_AT : record.DURABLE_AT + 8] = record.word(self.at)
+
+    def seal(self) -> None:
+        """Nothing more will come. The marks in the header page need no sync: recovery finds the end by itself."""
+        self._page[record.SEALED_AT : record.SEALED_AT + 8] = record.word(1)
+        self._page.close()
+        os.close(self._fd)
+
+
+def _empty_file(folder: Path, size: int) -> tuple[int, Path]:
+    """An open file of `size` octets: one whose messages are done, or a new one with its blocks given out."""
+    for free in folder.glob(f"*{FREE_SUFFIX}"):
+        fd = os.open(free, os.O_RDWR | os.O_CLOEXEC)
+        if os.fstat(fd).st_size == size:
+            return fd, free
+        os.close(fd)
+        free.unlink()
+    making = folder / f"new{FREE_SUFFIX}.tmp"
+    making.unlink(missing_ok=True)
+    fd = os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(fd, 0, size)
+        os.fsync(fd)
+    except OSError:
+        os.close(fd)
+        making.unlink(missing_ok=True)
+        raise
+    return fd, making
+
+
+def recover(path: Path) -> int:
+    """Seals a segment whose writer is gone, at the end of the last record that checks out. Returns records kept.
+
+    What checks out is kept even if its 250 was never said; it is synced first, so that the queue never acts on what
+    a power cut could still take away.
+    """
+    kept = 0
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as log:
+        view = memoryview(log)
+        try:
+            serial = record.segment_serial(view, str(path))
+            if record.read_word(view, record.SEALED_AT):
+                return 0
+            durable = max(record.read_word(view, record.DURABLE_AT), record.PAGE)
+            at = record.PAGE
+            while (found := record.read_record(view, at, serial)) is not None:
+                if found.end > durable and not record.text_ok(view, found):
+                    break
+                at = found.end
+                kept += 1
+        finally:
+            view.release()
+        os.fdatasync(file.fileno())
+        log[record.DURABLE_AT : record.DURABLE_AT + 8] = record.word(at)
+        log[record.SEALED_AT : record.SEALED_AT + 8] = record.word(1)
+        log.flush(0, record.PAGE)
+    return kept
+
+
+def sync_folder(folder: Path) -> None:
+    """The names in a folder are durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def lock_folder(folder: Path) -> int | None:
+    """The lock of a worker's folder, held while the returned descriptor is open; None if a living worker has it."""
+    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd
