@@ -38,3 +38,35 @@ class Outcome:
         """2xx is delivered, 4xx delayed, anything else failed."""
         fate = Fate.DELIVERED if reply.ok else Fate.DELAYED if reply.temporary else Fate.FAILED
         return cls(recipient, fate, reply, remote)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a message is: what the queue's journal keeps of it. A state is the fold of its updates.
+
+    As an update it holds only what is new: the outcomes of one attempt, the new attempt count and next time, or a
+    changed mark; None and empty leave things as they are. Times are seconds since the epoch.
+    """
+
+    outcomes: tuple[Outcome, ...] = ()
+    attempts: int | None = None
+    next_attempt: float | None = None
+    warned: bool | None = None
+    held: bool | None = None
+
+    def merged(self, update: Progress) -> Progress:
+        """This state after `update`: a later outcome of a recipient replaces the earlier one."""
+        outcomes = self.outcomes
+        if update.outcomes:
+            latest = {outcome.recipient: outcome for outcome in (*outcomes, *update.outcomes)}
+            outcomes = tuple(latest.values())
+        return Progress(
+            outcomes,
+            self.attempts if update.attempts is None else update.attempts,
+            self.next_attempt if update.next_attempt is None else update.next_attempt,
+            self.warned if update.warned is None else update.warned,
+            self.held if update.held is None else update.held,
+        )
+
+    def outcome_of(self, recipient: str) -> Outcome | None:
+        return next((outcome for outcome in self.outcomes if outcome.recipient == recipient), None)

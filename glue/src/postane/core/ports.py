@@ -12,7 +12,7 @@ from typing import Protocol
 
 from postane.core.address import Address
 from postane.core.envelope import Envelope, Recipient
-from postane.core.outcome import Outcome
+from postane.core.outcome import Outcome, Progress
 from postane.core.peer import Peer
 from postane.core.reply import Reply
 from postane.core.verdict import Verdict
@@ -106,7 +106,7 @@ class Store(Protocol):
 
 
 class Claimed(Protocol):
-    """A message that the queue has in hand: its envelope without the recipients already done, and its octets."""
+    """A message that the queue has in hand: as it was accepted, with what became of it so far."""
 
     @property
     def envelope(self) -> Envelope: ...
@@ -114,8 +114,48 @@ class Claimed(Protocol):
     @property
     def size(self) -> int: ...
 
+    @property
+    def progress(self) -> Progress: ...
+
+    def chunks(self) -> Sequence[bytes | memoryview]:
+        """The message's octets, CRLF line ends. Raises CorruptSpoolError. Not to be kept beyond the delivery."""
+        ...
+
     def read(self) -> bytes:
-        """The whole message. Raises CorruptSpoolError."""
+        """The whole message as one object. Raises CorruptSpoolError."""
+        ...
+
+
+class QueueStore(Protocol):
+    """The queue's view over the spools of all workers. One process at a time holds it."""
+
+    def poll(self) -> list[Claimed]:
+        """Messages that became durable since the last call, each given out once; cheap when there is nothing new.
+
+        The first call gives all that live, with their progress.
+        """
+        ...
+
+    def record(self, message_id: str, update: Progress) -> None:
+        """Notes what became of a message: in order, buffered until `sync`."""
+        ...
+
+    def finish(self, message_id: str) -> None:
+        """Every recipient is done; after the next `sync` the message is gone."""
+        ...
+
+    async def sync(self) -> None:
+        """All that was recorded and finished before this call is durable. Many callers share one sync."""
+        ...
+
+    async def put(self, envelope: Envelope, head: bytes, body: Body) -> None:
+        """A message of the queue's own, a bounce; see Store.put. `poll` gives it out like any other."""
+        ...
+
+    def new_id(self) -> str: ...
+
+    async def wait(self, seconds: float) -> None:
+        """Until a worker has something new, or for `seconds`."""
         ...
 
 
@@ -140,6 +180,7 @@ __all__ = [
     "Filters",
     "Login",
     "Now",
+    "QueueStore",
     "Reply",
     "Resolved",
     "Store",

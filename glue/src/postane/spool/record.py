@@ -44,7 +44,7 @@ _decode = msgspec.json.Decoder(Envelope).decode
 
 @dataclass(slots=True)
 class Record:
-    """A record found in a segment: the inline text lies from `text_at` to `end`; `file_length` octets follow in a file."""
+    """A record found in a segment: inline text from `text_at` to `end`, then `file_length` octets in a file."""
 
     envelope: Envelope
     text_at: int

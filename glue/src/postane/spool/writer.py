@@ -47,7 +47,7 @@ class SpoolWriter:
         self._segment: SegmentWriter | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._waiting: list[_Pending] = []
-        self._committing = False
+        self._commit_under_way: asyncio.Future[None] | None = None
         self._wake = _open_wake(root)
         self._space_seen = 0.0
         self._space = 0
@@ -73,14 +73,15 @@ class SpoolWriter:
         """See core.ports.Store.put; the future fails with SpoolFullError or TemporaryError."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((future, envelope, head, body))
-        if not self._committing:
+        if self._commit_under_way is None:
             self._start()
         return future
 
     async def close(self) -> None:
         """Waits for what is under way and gives the folder free."""
-        while self._committing:
-            await asyncio.sleep(0.005)
+        while self._commit_under_way is not None:
+            await asyncio.wait([self._commit_under_way])
+            await asyncio.sleep(0)  # its callback may have begun the next
         self._thread.shutdown()
         if self._segment is not None:
             self._segment.seal()
@@ -91,13 +92,13 @@ class SpoolWriter:
 
     def _start(self) -> None:
         batch, self._waiting = self._waiting, []
-        self._committing = True
         work = asyncio.get_running_loop().run_in_executor(self._thread, self._commit, batch)
+        self._commit_under_way = work
         work.add_done_callback(lambda done: self._finished(batch, done))
 
     def _finished(self, batch: list[_Pending], done: asyncio.Future[None]) -> None:
         # The next commit is under way before the answers of this one are written: disk and network work side by side.
-        self._committing = False
+        self._commit_under_way = None
         if self._waiting:
             self._start()
         error = done.exception()

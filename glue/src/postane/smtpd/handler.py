@@ -1,0 +1,436 @@
+"""Decides what a peer may do: the questions of a dialogue, answered from the directory, the filters and the spool.
+
+What can be answered from memory is answered at once, as a Reply; only a look-up, a filter or the spool's sync makes a
+session wait. Every refusal has the code that its RFC names, and the reason in words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from postane.config.model import Smtp
+from postane.core.address import Address
+from postane.core.envelope import Envelope, Recipient
+from postane.core.errors import SpoolFullError, TemporaryError
+from postane.core.peer import Peer, Service
+from postane.core.ports import Body, Directory, Filters, Now, Resolved
+from postane.core.reply import Reply
+from postane.core.verdict import Decision, Verdict
+from postane.smtpd import events, text
+from postane.smtpd.dialogue import OK, Sink, too_big
+from postane.smtpd.received import received
+from postane.smtpd.server import Answer, Server
+
+log = structlog.get_logger("smtpd")
+
+SENDER_OK = Reply(250, "2.1.0", "Sender OK")
+RECIPIENT_OK = Reply(250, "2.1.5", "Recipient OK")
+NO_MAILBOX = Reply(550, "5.1.1", "No such mailbox here")
+NO_RELAY = Reply(554, "5.7.1", "Relay access denied")
+NO_SUCH_DOMAIN = Reply(550, "5.1.2", "That domain cannot receive mail")
+NOT_YOUR_SENDER = Reply(553, "5.7.1", "The sender address does not belong to your login")
+NO_ROOM = Reply(452, "4.3.1", "No room to keep the message now; try again later")
+CANNOT_LOOK_UP = Reply(451, "4.3.0", "The address cannot be looked up now; try again later")
+LOOP = Reply(554, "5.4.6", "The message has passed too many servers: a mail loop")
+BARE_NEWLINE = Reply(550, "5.6.11", "The message has a bare CR or LF; lines end with CR LF")
+NUL = Reply(550, "5.6.0", "The message has a NUL octet")
+LOGIN_OK = Reply(235, "2.7.0", "Authentication successful")
+LOGIN_FAILED = Reply(535, "5.7.8", "Name or password is wrong")
+DEFERRED = Reply(451, "4.7.1", "Not now; try again later")
+
+_RECEIVED = re.compile(rb"^received:", re.IGNORECASE | re.MULTILINE)
+
+
+class DraftBody(Body, Protocol):
+    """A body that grows while it arrives (see spool.draft)."""
+
+    def append(self, block: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+    def discard(self) -> None: ...
+
+
+class Intake(Protocol):
+    """The spool as the service uses it."""
+
+    def new_id(self) -> str: ...
+
+    def draft(self, message_id: str) -> DraftBody: ...
+
+    def room_for(self, size: int) -> bool: ...
+
+    def put(self, envelope: Envelope, head: bytes, body: Body) -> asyncio.Future[None]: ...
+
+
+class Signer(Protocol):
+    """Signs what is submitted; returns header octets to put on top. Raises TemporaryError: then the mail waits."""
+
+    def sign(self, domain: str, head: bytes, body: Body) -> bytes: ...
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What one session gathers between MAIL and the end of the text."""
+
+    sender: Address | None = None
+    recipients: dict[str, Recipient] = field(default_factory=dict)  # by address: nobody gets a message twice
+    message_id: str = ""
+    draft: DraftBody | None = None
+    spool_error: SpoolFullError | None = None
+    tenant: str = ""
+
+
+@dataclass(slots=True)
+class Standing:
+    """What one session is allowed, kept in `server.state`."""
+
+    account: str = ""
+    tenant: str = ""
+    transaction: Transaction | None = None
+
+
+class MailHandler:
+    """The handler of all three doors. One for each worker."""
+
+    def __init__(
+        self,
+        settings: Smtp,
+        directory: Directory,
+        filters: Filters,
+        intake: Intake,
+        signer: Signer | None,
+        now: Now,
+        *,
+        tls_offered: bool,
+    ) -> None:
+        self._settings = settings
+        self._limits = settings.limits
+        self._directory = directory
+        self._filters = filters
+        self._phases = filters.phases
+        self._intake = intake
+        self._signer = signer
+        self._now = now
+        self._tls_offered = tls_offered
+        self._greetings: dict[str, Reply] = {}
+
+    # -- the hooks ------------------------------------------------------------------------------------------------
+
+    def handle_CONNECT(self, server: Server) -> Answer:
+        server.state = Standing()
+        greeting = self._greetings.get(server.hostname)
+        if greeting is None:
+            greeting = Reply(220, "", f"{server.hostname} {self._settings.banner}")
+            self._greetings[server.hostname] = greeting
+        if server.door.facts.service is Service.SMTP and "connect" in self._phases:
+            return self._judged(self._filters.connect(self._peer(server)), greeting)
+        return greeting
+
+    def handle_EHLO(self, server: Server, name: str, extended: bool) -> Answer:
+        self.handle_reset(server)
+        server.session.host_name = name
+        server.session.extended_smtp = extended
+        if not extended:
+            return Reply(250, "", server.hostname)
+        lines = [
+            f"{server.hostname} greets {name}",
+            "PIPELINING",
+            f"SIZE {self._limits.message_size}",
+            "8BITMIME",
+            "SMTPUTF8",
+            "ENHANCEDSTATUSCODES",
+            "DSN",
+            "CHUNKING",
+            f"LIMITS RCPTMAX={self._limits.recipients}",  # RFC 9422
+        ]
+        if self._tls_offered and not server.dialogue.secure:
+            lines.append("STARTTLS")
+        if server.dialogue.may_authenticate:
+            lines.append("AUTH PLAIN LOGIN")
+        return Reply(250, "", "\n".join(lines))
+
+    async def handle_AUTH(self, server: Server, login: str, password: str) -> Reply:
+        try:
+            found = await self._directory.authenticate(login, password)
+        except TemporaryError as error:
+            log.error("directory_failed", reason=str(error))
+            return Reply(454, "4.7.0", "Authentication is not possible now; try again later")
+        if found is None:
+            log.warning("auth_failed", client_ip=server.ip, login=login[:256], service=server.door.facts.service.value)
+            return LOGIN_FAILED
+        standing = self._standing(server)
+        standing.account, standing.tenant = found.account, found.tenant
+        server.session.authenticated = True
+        log.info("auth_ok", client_ip=server.ip, login=found.account, service=server.door.facts.service.value)
+        return LOGIN_OK
+
+    def handle_MAIL(self, server: Server, event: events.Mail) -> Answer:
+        command = event.command
+        if not self._intake.room_for(max(command.size, 1)):
+            return NO_ROOM
+        standing = self._standing(server)
+        server.envelope.mail_from = str(command.sender or "")
+        server.envelope.smtp_utf8 = command.smtputf8
+        standing.transaction = Transaction(sender=command.sender)
+        if standing.account:
+            return self._check_sender(standing, command.sender)
+        if "mail" in self._phases:
+            return self._judged(self._filters.mail(self._peer(server), str(command.sender or "")), SENDER_OK)
+        return SENDER_OK
+
+    def handle_RCPT(self, server: Server, event: events.Rcpt) -> Answer:
+        resolved = self._directory.resolve_cached(event.command.recipient)
+        if resolved is not None and "rcpt" not in self._phases:
+            return self._take_recipient(server, event, resolved)
+        return self._look_up(server, event, resolved)
+
+    def handle_start(self, server: Server) -> tuple[Reply, Sink | None]:
+        """DATA or BDAT: the text may come, into a draft of the spool."""
+        transaction = self._transaction(server)
+        if not self._intake.room_for(self._limits.message_size // 8):
+            return NO_ROOM, None
+        transaction.message_id = self._intake.new_id()
+        draft = transaction.draft = self._intake.draft(transaction.message_id)
+
+        def sink(block: bytes) -> None:
+            if transaction.spool_error is None:
+                try:
+                    draft.append(block)
+                except SpoolFullError as error:
+                    transaction.spool_error = error
+                    draft.discard()
+
+        return OK, sink
+
+    def handle_DATA(self, server: Server, size: int, fault: str) -> Answer:
+        transaction = self._transaction(server)
+        draft = transaction.draft
+        assert draft is not None
+        refusal = self._refusal(transaction, fault)
+        if refusal is not None:
+            self.handle_reset(server)
+            log.info("refused", trace_id=transaction.message_id, client_ip=server.ip, reply=str(refusal), size=size)
+            return refusal
+        peer = self._peer(server)
+        recipients = tuple(transaction.recipients.values())
+        command = server.dialogue.mail
+        assert command is not None
+        standing = self._standing(server)
+        envelope = Envelope(
+            id=transaction.message_id,
+            sender=str(transaction.sender or ""),
+            recipients=recipients,
+            received_at=self._now(),
+            login=standing.account,
+            client_ip=server.ip,
+            helo=peer.helo,
+            smtputf8=command.smtputf8,
+            body_8bit=command.body_8bit,
+            ret=command.ret,
+            envid=command.envid,
+            tenant=standing.tenant or transaction.tenant,
+        )
+        sole = recipients[0].original if len(recipients) == 1 else ""
+        head = received(
+            peer, server.hostname, envelope.id, envelope.received_at, smtputf8=envelope.smtputf8, recipient=sole
+        )
+        if "data" in self._phases or (standing.account and self._signer is not None):
+            return self._filter_and_keep(server, transaction, peer, envelope, head)
+        return self._keep(server, transaction, envelope, head)
+
+    def handle_reset(self, server: Server) -> None:
+        standing = server.state
+        if isinstance(standing, Standing) and standing.transaction is not None:
+            if standing.transaction.draft is not None:
+                standing.transaction.draft.discard()
+            standing.transaction = None
+
+    def handle_failure(self, server: Server, error: BaseException) -> None:
+        log.error("session_failed", client_ip=server.ip, error=repr(error), exc_info=error)
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _standing(self, server: Server) -> Standing:
+        assert isinstance(server.state, Standing)
+        return server.state
+
+    def _transaction(self, server: Server) -> Transaction:
+        transaction = self._standing(server).transaction
+        assert transaction is not None
+        return transaction
+
+    def _peer(self, server: Server) -> Peer:
+        dialogue = server.dialogue
+        return Peer(
+            service=server.door.facts.service,
+            ip=server.ip,
+            port=server.port,
+            helo=dialogue.helo,
+            esmtp=dialogue.extended,
+            tls=server.tls,
+            login=self._standing(server).account,
+        )
+
+    async def _judged(self, asked: Awaitable[Verdict], otherwise: Reply) -> Reply:
+        """The reply that a filter's verdict asks for before any text; quarantine is a matter of the data phase."""
+        return _reply_of(await asked) or otherwise
+
+    async def _check_sender(self, standing: Standing, sender: Address | None) -> Reply:
+        try:
+            if sender is None or await self._directory.may_send_as(standing.account, sender):
+                return SENDER_OK
+        except TemporaryError as error:
+            log.error("directory_failed", reason=str(error))
+            return CANNOT_LOOK_UP
+        log.warning("sender_refused", login=standing.account, sender=str(sender))
+        return NOT_YOUR_SENDER
+
+    async def _look_up(self, server: Server, event: events.Rcpt, resolved: Resolved | None) -> Reply:
+        try:
+            if resolved is None:
+                resolved = await self._directory.resolve(event.command.recipient)
+        except TemporaryError as error:
+            log.error("directory_failed", reason=str(error))
+            return CANNOT_LOOK_UP
+        transaction = self._transaction(server)
+        if "rcpt" in self._phases and not self._standing(server).account and resolved.targets:
+            sender = str(transaction.sender or "")
+            verdict = await self._filters.rcpt(self._peer(server), sender, event.command.recipient)
+            if (reply := _reply_of(verdict)) is not None:
+                return reply
+        return self._take_recipient(server, event, resolved)
+
+    def _take_recipient(self, server: Server, event: events.Rcpt, resolved: Resolved) -> Reply:
+        command = event.command
+        address = str(command.recipient)
+        transaction = self._transaction(server)
+        standing = self._standing(server)
+        if not resolved.known_domain:
+            if not standing.account:
+                log.info("recipient_refused", client_ip=server.ip, recipient=address, reply=str(NO_RELAY))
+                return NO_RELAY
+            if not _can_receive(command.recipient):
+                return NO_SUCH_DOMAIN
+            targets: tuple[Recipient, ...] = (Recipient(address=address, kind="remote"),)
+        elif not resolved.targets:
+            log.info("recipient_refused", client_ip=server.ip, recipient=address, reply=str(NO_MAILBOX))
+            return NO_MAILBOX
+        else:
+            targets = resolved.targets
+            transaction.tenant = transaction.tenant or resolved.tenant
+        for target in targets:
+            transaction.recipients.setdefault(
+                target.address, Recipient(target.address, address, target.kind, command.notify, command.orcpt)
+            )
+        server.envelope.rcpt_tos.append(address)
+        return RECIPIENT_OK
+
+    def _refusal(self, transaction: Transaction, fault: str) -> Reply | None:
+        assert transaction.draft is not None
+        if fault == text.TOO_BIG:
+            return too_big(self._limits.message_size)
+        if fault == text.BARE_NEWLINE:
+            return BARE_NEWLINE
+        if fault == text.NUL:
+            return NUL
+        if fault == text.LONG_LINE:
+            return Reply(550, "5.6.0", f"The message has a line of over {self._limits.text_line} octets")
+        if transaction.spool_error is not None:
+            log.error("spool_full", trace_id=transaction.message_id, reason=str(transaction.spool_error))
+            return NO_ROOM
+        if _hops(transaction.draft) > self._limits.received_hops:
+            return LOOP
+        return None
+
+    async def _filter_and_keep(
+        self, server: Server, transaction: Transaction, peer: Peer, envelope: Envelope, head: bytes
+    ) -> Reply:
+        draft = transaction.draft
+        assert draft is not None
+        if "data" in self._phases:
+            verdict = await self._filters.data(peer, envelope, draft)
+            if (reply := _reply_of(verdict)) is not None:
+                self.handle_reset(server)
+                log.info("refused", trace_id=envelope.id, client_ip=peer.ip, reply=str(reply), reason=verdict.why)
+                return reply
+            head += b"".join(f"{name}: {value}\r\n".encode() for name, value in verdict.headers)
+        if peer.login and self._signer is not None and transaction.sender is not None:
+            try:
+                loop = asyncio.get_running_loop()
+                # Signing is arithmetic that gives the interpreter free: beside the loop, not in it.
+                signature = await loop.run_in_executor(
+                    None, self._signer.sign, transaction.sender.key_domain, b"", draft
+                )
+                head = signature + head
+            except TemporaryError as error:
+                self.handle_reset(server)
+                log.error("signing_failed", trace_id=envelope.id, reason=str(error))
+                return Reply(451, "4.7.5", "The message cannot be signed now; try again later")
+        return await self._keep(server, transaction, envelope, head)
+
+    def _keep(self, server: Server, transaction: Transaction, envelope: Envelope, head: bytes) -> Awaitable[Reply]:
+        """Into the spool; the reply comes once it is safe there."""
+        draft = transaction.draft
+        assert draft is not None
+        standing = self._standing(server)
+        standing.transaction = None  # from here on the draft is the spool's: a lost connection does not discard it
+        kept: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def synced(done: asyncio.Future[None]) -> None:
+            error = None if done.cancelled() else done.exception()
+            if done.cancelled() or error is not None:
+                draft.discard()
+                reply = NO_ROOM if isinstance(error, SpoolFullError) else DEFERRED
+                log.error("not_kept", trace_id=envelope.id, reason=str(error), reply=str(reply))
+            else:
+                draft.close()
+                reply = Reply(250, "2.0.0", f"OK {envelope.id}")
+                log.info(
+                    "accepted",
+                    trace_id=envelope.id,
+                    sender=envelope.sender,
+                    recipients=len(envelope.recipients),
+                    size=len(head) + draft.size,
+                    client_ip=envelope.client_ip,
+                    login=envelope.login,
+                )
+            if not kept.done():
+                kept.set_result(reply)
+
+        self._intake.put(envelope, head, draft).add_done_callback(synced)
+        return kept
+
+
+def _reply_of(verdict: Verdict) -> Reply | None:
+    """What the peer hears if the verdict refuses; a refusal without words gets ours."""
+    if verdict.decision is Decision.REJECT:
+        return verdict.reply or Reply(554, "5.7.1", "Refused by policy")
+    if verdict.decision is Decision.DEFER:
+        return verdict.reply or DEFERRED
+    return None
+
+
+def _can_receive(address: Address) -> bool:
+    """An address literal or a name of at least two labels (RFC 5321 section 2.3.5 asks for a full name)."""
+    return address.key_domain.startswith("[") or "." in address.key_domain
+
+
+def _hops(body: Body) -> int:
+    """Received fields in the header section (RFC 5321 section 6.3)."""
+    header = bytearray()
+    for chunk in body.chunks():
+        header += chunk[: 256 * 1024]
+        end = header.find(b"\r\n\r\n")
+        if end >= 0:
+            del header[end:]
+            break
+        if len(header) >= 256 * 1024:
+            break
+    return len(_RECEIVED.findall(header))

@@ -1,0 +1,331 @@
+"""Moves octets between a connection and its dialogue. An aiosmtpd server with another engine.
+
+aiosmtpd's own SMTP class reads line by line through a StreamReader and runs a coroutine for each command; both cost
+more than all the rest of a message. Here `data_received` feeds the dialogue at once and writes what it says in one
+block. What users of aiosmtpd know stays: `session` (peer, ssl, host_name, extended_smtp, authenticated),
+`envelope` (mail_from, rcpt_tos, smtp_utf8), `event_handler` with handle_CONNECT, handle_EHLO, handle_MAIL,
+handle_RCPT, handle_DATA, handle_AUTH. A hook here returns a Reply, or a future of one where it has to wait; only then
+does the session pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol, cast
+
+from aiosmtpd import smtp as aiosmtpd
+
+from postane.config.model import Limits
+from postane.core.peer import Service
+from postane.core.reply import Reply
+from postane.smtpd import events
+from postane.smtpd.dialogue import Dialogue, Facts, Sink
+from postane.smtpd.limits import Sessions, net_of
+
+Answer = Reply | Awaitable[Reply]
+
+FAILED = Reply(451, "4.3.0", "Something failed on our side; try again later")
+TOO_MANY = Reply(421, "4.3.2", "Too many connections; try again later")
+TOO_SLOW = Reply(421, "4.4.2", "You were silent for too long; goodbye")
+GOING_DOWN = Reply(421, "4.3.2", "The service is restarting; come again at once")
+
+# A peer that does not read its replies is paused at this many octets that wait for it.
+_UNREAD = 64 * 1024
+
+
+class Handler(Protocol):
+    """What a session asks. See smtpd.handler for the one that Postane uses."""
+
+    def handle_CONNECT(self, server: Server) -> Answer: ...
+
+    def handle_EHLO(self, server: Server, name: str, extended: bool) -> Answer: ...
+
+    def handle_AUTH(self, server: Server, login: str, password: str) -> Answer: ...
+
+    def handle_MAIL(self, server: Server, event: events.Mail) -> Answer: ...
+
+    def handle_RCPT(self, server: Server, event: events.Rcpt) -> Answer: ...
+
+    def handle_start(self, server: Server) -> tuple[Reply, Sink | None] | Awaitable[tuple[Reply, Sink | None]]: ...
+
+    def handle_DATA(self, server: Server, size: int, fault: str) -> Answer: ...
+
+    def handle_reset(self, server: Server) -> None:
+        """The transaction is over without a message: give back what was kept for it."""
+        ...
+
+    def handle_failure(self, server: Server, error: BaseException) -> None:
+        """A hook raised: for the log. The peer hears 451."""
+        ...
+
+
+class Door:
+    """What the connections of one listening door share."""
+
+    def __init__(
+        self,
+        facts: Facts,
+        limits: Limits,
+        handler: Handler,
+        sessions: Sessions,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self.facts = facts
+        self.limits = limits
+        self.handler = handler
+        self.sessions = sessions
+        self.tls = tls
+        self.servers: set[Server] = set()
+        self.draining = False
+
+    @property
+    def implicit_tls(self) -> bool:
+        return self.facts.service is Service.SUBMISSIONS
+
+    def __call__(self) -> Server:
+        """The protocol factory of asyncio's create_server."""
+        return Server(self)
+
+    def drain(self) -> None:
+        """Idle sessions end now, busy ones after what they are doing."""
+        self.draining = True
+        for server in list(self.servers):
+            server.drain()
+
+    def sweep(self, now: float) -> None:
+        """Ends the sessions that were silent for too long. Called every few seconds: cheaper than a timer each."""
+        for server in [s for s in self.servers if s.deadline < now]:
+            server.expire()
+
+
+class Server(aiosmtpd.SMTP):
+    """One connection."""
+
+    session: aiosmtpd.Session
+    envelope: aiosmtpd.Envelope
+
+    def __init__(self, door: Door) -> None:
+        # The parent's constructor is left out on purpose: it builds a StreamReader and looks through all its methods
+        # for hooks at every connection. Nothing of what it sets up is used here.
+        self.door = door
+        self.loop = asyncio.get_running_loop()
+        self.event_handler: Handler = door.handler
+        self.hostname = door.facts.host
+        self.transport: asyncio.Transport | None = None
+        self.session = aiosmtpd.Session(self.loop)
+        self.envelope = aiosmtpd.Envelope()
+        self.dialogue = Dialogue(door.facts, door.limits, secure=door.implicit_tls)
+        self.state: object | None = None  # the handler's own, for one session
+        self.deadline = 0.0
+        self.ip = ""
+        self.port = 0
+        self._net = ""
+        self._waiting: asyncio.Future[object] | None = None
+        self._paused = False
+        self._hooks: dict[type, Callable[..., Answer]] = {}
+
+    # -- asyncio's side -------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        if self._net:  # TLS took over: the same session goes on
+            return
+        peer = transport.get_extra_info("peername") or ("127.0.0.1", 0)
+        if isinstance(peer, str | bytes):  # a unix socket
+            peer = ("127.0.0.1", 0)
+        self.ip, self.port = peer[0].removeprefix("::ffff:"), peer[1]
+        self.session.peer = peer[0]
+        self._set_tls(transport)
+        net = net_of(self.ip)
+        self.touch()
+        if not self.door.sessions.enter(net):
+            self.transport.write(TOO_MANY.wire())
+            self.transport.close()
+            return
+        self._net = net
+        self.door.servers.add(self)
+        self.transport.set_write_buffer_limits(_UNREAD)
+        self._advance()
+
+    def data_received(self, data: bytes) -> None:
+        self.dialogue.receive(data)
+        if self._waiting is None:
+            self._advance()
+        elif self.transport is not None:
+            # A question is open: what comes meanwhile waits in the kernel, not in our memory.
+            self._paused = True
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            # What was already handed to the spool is kept; a look-up is of no use to anyone any more.
+            self._waiting.cancel()
+        if self._net:
+            self.event_handler.handle_reset(self)
+            self.door.sessions.leave(self._net)
+            self.door.servers.discard(self)
+            self._net = ""
+        self.transport = None
+
+    def pause_writing(self) -> None:
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.transport is not None and not self._paused:
+            self.transport.resume_reading()
+
+    def __del__(self) -> None:
+        """The parent's looks for what only its own constructor makes."""
+
+    # -- the engine -----------------------------------------------------------------------------------------------
+
+    def touch(self) -> None:
+        limits = self.door.limits
+        wait = limits.data_timeout if self.dialogue.reads_text else limits.command_timeout
+        self.deadline = time.monotonic() + wait
+
+    def _advance(self) -> None:
+        """Works through what was received until it is used up or a hook has to wait."""
+        dialogue = self.dialogue
+        while (event := dialogue.next()) is not None:
+            if type(event) is events.StartTls:
+                self._flush()
+                self._wait(self._start_tls())
+                return
+            if type(event) is events.Reset:
+                self.event_handler.handle_reset(self)
+                continue
+            try:
+                answer = self._ask(event)
+            except Exception as error:  # a hook never takes the session down
+                self.event_handler.handle_failure(self, error)
+                answer = FAILED
+            if isinstance(answer, Reply):
+                dialogue.answer(answer)
+            elif isinstance(answer, tuple):
+                dialogue.answer(*answer)
+            else:
+                self._flush()
+                self._wait(answer)
+                return
+        self._flush()
+        if self.transport is None:
+            return
+        if dialogue.closed:
+            self.transport.close()
+        else:
+            self.touch()
+            if self.door.draining:
+                self.drain()
+
+    def _ask(self, event: events.Event) -> object:
+        handler = self.event_handler
+        match event:
+            case events.Rcpt():
+                return handler.handle_RCPT(self, event)
+            case events.Mail():
+                return handler.handle_MAIL(self, event)
+            case events.Data():
+                return handler.handle_start(self)
+            case events.Text():
+                return handler.handle_DATA(self, event.size, event.fault)
+            case events.Hello():
+                return handler.handle_EHLO(self, event.name, event.extended)
+            case events.Login():
+                return handler.handle_AUTH(self, event.login, event.password)
+            case _:
+                return handler.handle_CONNECT(self)
+
+    def _wait(self, answer: object) -> None:
+        self.deadline = float("inf")  # the peer waits for us now
+        future = asyncio.ensure_future(cast("Awaitable[object]", answer))
+        self._waiting = future
+        future.add_done_callback(self._answered)
+
+    def _answered(self, future: asyncio.Future[object]) -> None:
+        self._waiting = None
+        if self.transport is None:  # the peer is gone
+            if not future.cancelled() and (error := future.exception()) is not None:
+                self.event_handler.handle_failure(self, error)
+            return
+        if future.cancelled():
+            self.dialogue.answer(FAILED)
+        elif (error := future.exception()) is not None:
+            self.event_handler.handle_failure(self, error)
+            self.dialogue.answer(FAILED)
+        else:
+            match future.result():
+                case Reply() as reply:
+                    self.dialogue.answer(reply)
+                case (Reply() as reply, sink):
+                    self.dialogue.answer(reply, cast("Sink | None", sink))
+                case _:
+                    pass  # TLS stands
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
+        self._advance()
+
+    def _flush(self) -> None:
+        if (out := self.dialogue.take_output()) and self.transport is not None:
+            self.transport.write(out)
+
+    async def _start_tls(self) -> None:
+        assert self.transport is not None
+        assert self.door.tls is not None
+        try:
+            transport = await self.loop.start_tls(
+                self.transport, self, self.door.tls, server_side=True, ssl_handshake_timeout=30
+            )
+        except (OSError, ssl.SSLError):
+            # The peer hung up or speaks no TLS that is safe: its matter, and there is nobody left to tell.
+            if self.transport is not None:
+                self.transport.abort()
+            return
+        if transport is None or self.transport is None:
+            return
+        self.transport = transport
+        self._set_tls(transport)
+        self.envelope = aiosmtpd.Envelope()
+        self.dialogue.secured()
+
+    def _set_tls(self, transport: asyncio.BaseTransport) -> None:
+        secured = transport.get_extra_info("ssl_object")
+        if secured is not None:
+            name, _, _ = secured.cipher() or ("", "", 0)
+            self.session.ssl = {"version": secured.version(), "cipher": name}
+
+    @property
+    def tls(self) -> str:
+        """Protocol and cipher, "" in clear."""
+        return f"{self.session.ssl['version']} {self.session.ssl['cipher']}" if self.session.ssl else ""
+
+    # -- ends from our side ---------------------------------------------------------------------------------------
+
+    def expire(self) -> None:
+        self._shut(TOO_SLOW)
+
+    def drain(self) -> None:
+        """Ends the session unless it is in the middle of a message or of an answer."""
+        if self._waiting is None and self.dialogue.mail is None:
+            self._shut(GOING_DOWN)
+
+    def _shut(self, reply: Reply) -> None:
+        self.dialogue.shut(reply)
+        self._flush()
+        if self.transport is not None:
+            self.transport.close()
+        # A peer that reads nothing holds a closing transport open for ever.
+        self.deadline = float("inf")
+        self.loop.call_later(10, self._abort)
+
+    def _abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
