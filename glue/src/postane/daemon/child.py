@@ -1,0 +1,51 @@
+"""The frame of every child process: an event loop, signs of life, and an orderly end.
+
+run(pipes, body)    body(stop) sets things up, calls stop.ready() and waits for stop.wait(), then tears down
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import uvloop
+
+from postane.daemon.supervisor import ALIVE, READY, Pipes
+
+
+class Stop:
+    """Tells a child's body when to end, and the supervisor that it is ready."""
+
+    def __init__(self, pipes: Pipes) -> None:
+        self._pipes = pipes
+        self._event = asyncio.Event()
+
+    def ready(self) -> None:
+        with suppress(BlockingIOError, BrokenPipeError):
+            os.write(self._pipes.status, READY)
+
+    async def wait(self) -> None:
+        """Returns when SIGTERM came or the supervisor is gone; says every two seconds that the loop turns."""
+        while not self._event.is_set():
+            with suppress(BlockingIOError, BrokenPipeError):
+                os.write(self._pipes.status, ALIVE)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._event.wait(), 2.0)
+
+    def now(self) -> None:
+        self._event.set()
+
+
+def run(pipes: Pipes, body: Callable[[Stop], Awaitable[None]]) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        stop = Stop(pipes)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.now)
+        loop.add_reader(pipes.life, stop.now)
+        await body(stop)
+
+    uvloop.run(main())

@@ -1,0 +1,111 @@
+"""One SMTP worker: directory, filters, spool and doors put together, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from postane.config.model import Config
+from postane.core.peer import Service
+from postane.core.ports import Directory, Filters
+from postane.daemon.child import Stop, run
+from postane.daemon.sockets import Doors, open_listener
+from postane.daemon.supervisor import Job, Pipes
+from postane.smtpd.dialogue import Facts
+from postane.smtpd.handler import MailHandler, Signer
+from postane.smtpd.limits import Sessions
+from postane.smtpd.server import Door
+from postane.smtpd.tls import make_context
+from postane.spool.writer import SpoolWriter
+
+log = structlog.get_logger("smtpd")
+
+_SWEEP = 5.0  # seconds between looks for silent peers
+
+
+class Parts:
+    """What a worker asks beside its own spool; made after the fork, one set a process."""
+
+    def __init__(self, directory: Directory, filters: Filters, signer: Signer | None) -> None:
+        self.directory = directory
+        self.filters = filters
+        self.signer = signer
+
+
+def open_doors(config: Config, handed: Doors) -> Doors:
+    """The listening sockets of the three services: those of systemd where it handed any, else those configured."""
+    if any(service.value in handed for service in Service):
+        return {service.value: handed.get(service.value, []) for service in Service}
+    listen = config.smtp.listen
+    return {
+        Service.SMTP.value: [open_listener(a) for a in listen.smtp],
+        Service.SUBMISSION.value: [open_listener(a) for a in listen.submission],
+        Service.SUBMISSIONS.value: [open_listener(a) for a in listen.submissions] if config.tls.certificate else [],
+    }
+
+
+def jobs(config: Config, doors: Doors, make_parts: Callable[[Config], Parts]) -> list[Job]:
+    """As many workers as configured (0: as many as cores)."""
+    count = config.smtp.workers or os.cpu_count() or 1
+
+    def work(pipes: Pipes) -> None:
+        run(pipes, lambda stop: serve(config, doors, make_parts, stop))
+
+    return [Job(f"smtpd-{number}", work) for number in range(count)]
+
+
+async def serve(config: Config, doors: Doors, make_parts: Callable[[Config], Parts], stop: Stop) -> None:
+    """Accepts until `stop`, then lets open transactions end within the drain time."""
+    spool = SpoolWriter(Path(config.state) / "spool", config.spool)
+    tls = make_context(config.tls)
+    parts = make_parts(config)
+    handler = MailHandler(
+        config.smtp,
+        parts.directory,
+        parts.filters,
+        spool,
+        parts.signer,
+        time.time,
+        tls_offered=tls is not None,
+    )
+    sessions = Sessions(config.smtp.limits)
+    loop = asyncio.get_running_loop()
+    open_doors: list[Door] = []
+    servers: list[asyncio.Server] = []
+    for service in Service:
+        facts = Facts(config.host, service, tls_offered=tls is not None)
+        for listening in doors[service.value]:
+            door = Door(facts, config.smtp.limits, handler, sessions, tls)
+            open_doors.append(door)
+            # A descriptor of its own: closing it at the end leaves the shared one open for the other workers.
+            own = listening.dup()
+            secure = tls if door.implicit_tls else None
+            servers.append(await loop.create_server(door, sock=own, ssl=secure, backlog=4096))
+    stop.ready()
+    sweeper = asyncio.create_task(_sweep(open_doors), name="sweep")
+    await stop.wait()
+
+    for server in servers:
+        server.close()
+    for door in open_doors:
+        door.drain()
+    deadline = loop.time() + config.smtp.drain_timeout
+    while sessions.open and loop.time() < deadline:
+        await asyncio.sleep(0.05)
+    if sessions.open:
+        log.warning("drain_cut", sessions=sessions.open)
+    sweeper.cancel()
+    await spool.close()
+
+
+async def _sweep(doors: list[Door]) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP)
+        now = time.monotonic()
+        for door in doors:
+            door.sweep(now)

@@ -1,0 +1,298 @@
+"""The queue's view: all workers' segments read as one stream of messages, with a journal of what became of each.
+
+    poll → messages that are durable · record / finish → journal lines · sync → one round of disk syncs for all of them
+
+A segment and its journal live and die together: when every message of a sealed segment is done, the segment becomes a
+free file for its worker and the journal goes. The order of steps makes each crash harmless: a message's file is
+unlinked only after its "done" line is synced, a journal only after its segment has lost its name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from postane.config.model import Spool
+from postane.core.envelope import Envelope
+from postane.core.errors import CorruptSpoolError, TemporaryError
+from postane.core.outcome import Progress
+from postane.core.ports import Body
+from postane.spool import journal, record
+from postane.spool.journal import Journal, Line
+from postane.spool.segment import FREE_SUFFIX, SUFFIX, lock_folder, recover, sync_folder
+from postane.spool.writer import LARGE, WAKE, SpoolWriter
+
+log = structlog.get_logger("spool")
+
+JOURNAL_SUFFIX = ".jnl"
+_FREE_KEPT = 4  # free files a worker's folder keeps for its next segments
+
+
+class SpooledMessage:
+    """A core.ports.Claimed."""
+
+    __slots__ = ("_record", "_segment", "envelope", "progress")
+
+    def __init__(self, segment: _Segment, found: record.Record, progress: Progress) -> None:
+        self._segment = segment
+        self._record = found
+        self.envelope = found.envelope
+        self.progress = progress
+
+    @property
+    def size(self) -> int:
+        return self._record.size
+
+    def chunks(self) -> Sequence[bytes | memoryview]:
+        """The octets where they lie: nothing is copied. Raises CorruptSpoolError where a CRC does not fit."""
+        found = self._record
+        inline = self._segment.view[found.text_at : found.end]
+        if record.crc([inline]) != found.text_crc:
+            raise CorruptSpoolError(f"{self._segment.path}: message {self.envelope.id} does not check out")
+        if not found.file_length:
+            return [inline]
+        path = self._segment.large_file(self.envelope.id)
+        try:
+            with path.open("rb") as file:
+                text = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except (OSError, ValueError) as error:
+            raise CorruptSpoolError(f"{path}: {error}") from error
+        if len(text) != found.file_length or record.crc([text]) != found.file_crc:
+            raise CorruptSpoolError(f"{path}: the message does not check out")
+        return [inline, text]
+
+    def read(self) -> bytes:
+        return b"".join(self.chunks())
+
+
+class _Segment:
+    """One segment that is read: how far, and what of it still lives."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises CorruptSpoolError for a file that is no segment."""
+        self.path = path
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.view = memoryview(self._map)
+        self.serial = record.segment_serial(self.view, str(path))
+        self.journal = Journal(path.with_suffix(JOURNAL_SUFFIX))
+        self.at = record.PAGE
+        self.live: dict[str, SpooledMessage] = {}
+        self.read_up = False  # sealed, and read to its end
+        self.corrupt = False
+
+    def large_file(self, message_id: str) -> Path:
+        return self.path.parent / LARGE / message_id
+
+    def read_on(self, known: dict[str, Progress | None]) -> list[SpooledMessage]:
+        """New durable messages. `known`: what the journal says at first reading; None is done."""
+        sealed = bool(record.read_word(self.view, record.SEALED_AT))
+        durable = record.read_word(self.view, record.DURABLE_AT)
+        found: list[SpooledMessage] = []
+        while self.at < durable:
+            one = record.read_record(self.view, self.at, self.serial)
+            if one is None:
+                # Durable octets that do not check out: the disk has lied. Say so and stop here; nothing is deleted.
+                log.error("segment_corrupt", file=str(self.path), at=self.at)
+                self.corrupt = True
+                self.at = durable
+                break
+            self.at = one.end
+            progress = known.get(one.envelope.id, Progress())
+            if progress is not None:
+                message = SpooledMessage(self, one, progress)
+                self.live[one.envelope.id] = message
+                found.append(message)
+        self.read_up = sealed
+        return found
+
+    @property
+    def spent(self) -> bool:
+        return self.read_up and not (self.corrupt or self.live or self.journal.dirty)
+
+    def close(self) -> None:
+        self.journal.close()
+        with suppress(BufferError):  # a delivery that was cancelled may still hold a piece of it
+            self.view.release()
+            self._map.close()
+
+
+class SpoolView:
+    """A core.ports.QueueStore over the spool folder `root`."""
+
+    def __init__(self, root: Path, settings: Spool) -> None:
+        """Raises TemporaryError if another queue process holds the spool."""
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = lock_folder(root)
+        if lock is None:
+            raise TemporaryError(f"{root}: another queue process is running")
+        self._lock = lock
+        self.root = root
+        self._writer = SpoolWriter(root, settings)
+        self._segments: dict[Path, _Segment] = {}
+        self._where: dict[str, _Segment] = {}
+        self._gone: list[Path] = []
+        self._syncing: asyncio.Task[None] | None = None
+        self._next_sync: asyncio.Task[None] | None = None
+        self._woken = asyncio.Event()
+        self._fifo = os.open(root / WAKE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        asyncio.get_running_loop().add_reader(self._fifo, self._on_wake)
+        self._orphans_seen = 0.0
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def poll(self) -> list[SpooledMessage]:
+        self._adopt_orphans()
+        found: list[SpooledMessage] = []
+        for folder in sorted(self.root.glob("w*")):
+            for path in sorted(folder.glob(f"*{SUFFIX}")):
+                found.extend(self._read_on(path))
+        return found
+
+    def _read_on(self, path: Path) -> list[SpooledMessage]:
+        segment = self._segments.get(path)
+        known: dict[str, Progress | None] = {}
+        if segment is None:
+            try:
+                segment = _Segment(path)
+            except FileNotFoundError:
+                return []
+            except (CorruptSpoolError, ValueError) as error:
+                log.error("segment_unreadable", file=str(path), reason=str(error))
+                return []
+            self._segments[path] = segment
+            for line in journal.read(segment.journal.path):
+                if line.done:
+                    known[line.message_id] = None
+                elif line.progress is not None:
+                    known[line.message_id] = (known.get(line.message_id) or Progress()).merged(line.progress)
+        elif segment.read_up:
+            return []
+        found = segment.read_on(known)
+        for message in found:
+            self._where[message.envelope.id] = segment
+        return found
+
+    def _adopt_orphans(self) -> None:
+        """Seals what dead workers left, at the first poll and every few seconds: their messages are mail like any."""
+        now = asyncio.get_running_loop().time()
+        if self._orphans_seen and now - self._orphans_seen < 2:
+            return
+        self._orphans_seen = now
+        for folder in self.root.glob("w*"):
+            if folder == self._writer.folder or (lock := lock_folder(folder)) is None:
+                continue
+            try:
+                for path in folder.glob(f"*{SUFFIX}"):
+                    if path not in self._segments or not self._segments[path].read_up:
+                        recover(path)
+                self._drop_strays(folder)
+            finally:
+                os.close(lock)
+
+    def _drop_strays(self, folder: Path) -> None:
+        """Journals without a segment, of a crash between two steps of `_retire`."""
+        for path in folder.glob(f"*{JOURNAL_SUFFIX}"):
+            if not path.with_suffix(SUFFIX).exists():
+                path.unlink(missing_ok=True)
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def record(self, message_id: str, update: Progress) -> None:
+        segment = self._where[message_id]
+        message = segment.live[message_id]
+        message.progress = message.progress.merged(update)
+        segment.journal.note(Line(message_id, progress=update))
+
+    def finish(self, message_id: str) -> None:
+        segment = self._where.pop(message_id)
+        message = segment.live.pop(message_id)
+        segment.journal.note(Line(message_id, done=True))
+        if message._record.file_length:
+            self._gone.append(segment.large_file(message_id))
+
+    async def sync(self) -> None:
+        """A sync that is under way may have begun too early for the caller; the next one serves all who came since."""
+        if self._syncing is not None and not self._syncing.done():
+            if self._next_sync is None:
+                self._next_sync = asyncio.create_task(self._sync_after(self._syncing), name="spool-sync")
+            await asyncio.shield(self._next_sync)
+            return
+        self._syncing = asyncio.create_task(self._sync(), name="spool-sync")
+        await asyncio.shield(self._syncing)
+
+    async def _sync_after(self, earlier: asyncio.Task[None]) -> None:
+        await asyncio.wait([earlier])
+        self._syncing, self._next_sync = self._next_sync, None
+        await self._sync()
+
+    async def _sync(self) -> None:
+        work = [
+            (segment.journal, segment.journal.take()) for segment in self._segments.values() if segment.journal.dirty
+        ]
+        gone, self._gone = self._gone, []
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, _sync_journals, work, gone)
+        except OSError as error:
+            for lines, data in work:
+                lines.put_back(data)
+            self._gone.extend(gone)
+            raise TemporaryError(f"the queue's journal cannot be written: {error}") from error
+        for path, segment in [item for item in self._segments.items() if item[1].spent]:
+            del self._segments[path]
+            segment.close()
+            _retire(path)
+
+    async def put(self, envelope: Envelope, head: bytes, body: Body) -> None:
+        await self._writer.put(envelope, head, body)
+        self._woken.set()
+
+    def new_id(self) -> str:
+        return self._writer.new_id()
+
+    async def wait(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), max(seconds, 0.001))
+        self._woken.clear()
+
+    def _on_wake(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._fifo, 65_536)
+        self._woken.set()
+
+    async def close(self) -> None:
+        await self.sync()
+        asyncio.get_running_loop().remove_reader(self._fifo)
+        await self._writer.close()
+        for segment in self._segments.values():
+            segment.close()
+        os.close(self._fifo)
+        os.close(self._lock)
+
+
+def _sync_journals(work: list[tuple[Journal, bytes]], gone: list[Path]) -> None:
+    """In a thread: all lines to their files, then one sync a file, then what they allow to be unlinked."""
+    new = {lines.path.parent for lines, data in work if lines.write(data)}
+    for lines, _ in work:
+        lines.sync()
+    for folder in new:
+        sync_folder(folder)
+    for path in gone:
+        path.unlink(missing_ok=True)
+
+
+def _retire(path: Path) -> None:
+    """A spent segment becomes a free file, or goes where there are enough; then its journal goes."""
+    folder = path.parent
+    if len(list(folder.glob(f"*{FREE_SUFFIX}"))) < _FREE_KEPT:
+        path.rename(path.with_suffix(FREE_SUFFIX))
+    else:
+        path.unlink()
+    sync_folder(folder)
+    path.with_suffix(JOURNAL_SUFFIX).unlink(missing_ok=True)
