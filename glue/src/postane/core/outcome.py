@@ -1,8 +1,9 @@
-"""What became of one recipient in one attempt at delivery."""
+"""What became of one recipient in one attempt at delivery, and what is known of a message after many."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from postane.core.reply import Reply
@@ -41,32 +42,37 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a message is: what the queue's journal keeps of it. A state is the fold of its updates.
+class Tried:
+    """One recipient after its last attempt.
 
-    As an update it holds only what is new: the outcomes of one attempt, the new attempt count and next time, or a
-    changed mark; None and empty leave things as they are. Times are seconds since the epoch.
+    `attempts` counts the attempts so far; `next_attempt` (seconds since the epoch) is 0 where the outcome is final.
+    `told`: the sender knows of a final outcome, or need not; without it a notice is still owed after a restart.
     """
 
-    outcomes: tuple[Outcome, ...] = ()
-    attempts: int | None = None
-    next_attempt: float | None = None
+    outcome: Outcome
+    attempts: int = 1
+    next_attempt: float = 0.0
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a message is: the whole state, or an update to it; the state is the fold of its updates.
+
+    `recipients` is keyed by the recipient's address as the envelope has it; an entry replaces the one before.
+    `warned` (the sender was told of a delay) and `held` (the operator stopped it) are None where an update says
+    nothing about them. All values are absolute, so an update that is read twice does no harm.
+    The fields are plain enough for any JSON encoder that knows dataclasses.
+    """
+
+    recipients: Mapping[str, Tried] = field(default_factory=dict)
     warned: bool | None = None
     held: bool | None = None
 
     def merged(self, update: Progress) -> Progress:
-        """This state after `update`: a later outcome of a recipient replaces the earlier one."""
-        outcomes = self.outcomes
-        if update.outcomes:
-            latest = {outcome.recipient: outcome for outcome in (*outcomes, *update.outcomes)}
-            outcomes = tuple(latest.values())
+        """The state after `update`."""
         return Progress(
-            outcomes,
-            self.attempts if update.attempts is None else update.attempts,
-            self.next_attempt if update.next_attempt is None else update.next_attempt,
+            {**self.recipients, **update.recipients} if update.recipients else self.recipients,
             self.warned if update.warned is None else update.warned,
             self.held if update.held is None else update.held,
         )
-
-    def outcome_of(self, recipient: str) -> Outcome | None:
-        return next((outcome for outcome in self.outcomes if outcome.recipient == recipient), None)

@@ -159,6 +159,26 @@ class QueueStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a recipient's mail goes: `name` ("local", a domain, "smarthost") is what concurrency is counted by."""
+
+    name: str
+    local: bool = False
+
+
+class Routes(Protocol):
+    """The doors out, and which of them a recipient leaves by."""
+
+    def destination(self, recipient: Recipient) -> Destination: ...
+
+    async def deliver(self, message: Claimed, recipients: Sequence[Recipient]) -> list[Outcome]:
+        """As Transport.deliver; all recipients have one destination."""
+        ...
+
+    async def close(self) -> None: ...
+
+
 class Transport(Protocol):
     """One way out: LMTP, remote SMTP, Maildir. Never raises: each recipient has an Outcome, in order."""
 
@@ -176,6 +196,7 @@ __all__ = [
     "Auth",
     "Body",
     "Claimed",
+    "Destination",
     "Directory",
     "Filters",
     "Login",
@@ -183,6 +204,7 @@ __all__ = [
     "QueueStore",
     "Reply",
     "Resolved",
+    "Routes",
     "Store",
     "Transport",
 ]

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from postane.observe import log
+
+
+@pytest.fixture
+def out() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield io.StringIO()
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def lines(out: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_one_object_a_line_with_the_trace_id(out: io.StringIO) -> None:
+    log.configure(stream=out, service="queue")
+    with log.traced("01ABC"):
+        log.get_logger("delivery").info("delivered", to="ayşe@demo.test")
+    log.get_logger("queue").debug("below the level")
+    (event,) = lines(out)
+    assert event["trace_id"] == "01ABC"
+    assert event["stage"] == "delivery"
+    assert event["service"] == "queue"
+    assert event["to"] == "ayşe@demo.test"
+    assert event["level"] == "info"
+
+
+@pytest.mark.parametrize("name", ["password", "api_token", "Authorization", "client_secret"])
+def test_secrets_are_masked_by_their_name(out: io.StringIO, name: str) -> None:
+    log.configure(stream=out)
+    log.get_logger("x").info("login", **{name: "hunter2"})
+    assert "hunter2" not in out.getvalue()
+
+
+def test_loggers_of_the_standard_library_go_the_same_way(out: io.StringIO) -> None:
+    log.configure(stream=out)
+    try:
+        raise ValueError("bad\nthing")
+    except ValueError:
+        logging.getLogger("asyncio").exception("it %s", "broke")
+    (event,) = lines(out)
+    assert event["event"] == "it broke"
+    assert event["stage"] == "asyncio"
+    assert "ValueError" in str(event["exception"])
+
+
+def test_a_value_without_json_form_is_shown(out: io.StringIO) -> None:
+    log.configure(stream=out)
+    log.get_logger("x").info("odd", value=object())
+    assert "object object" in str(lines(out)[0]["value"])
+
+
+def test_text_for_a_terminal(out: io.StringIO) -> None:
+    log.configure("debug", "text", stream=out)
+    log.get_logger("x").debug("hello", n=1)
+    assert "hello" in out.getvalue()
+    assert not out.getvalue().startswith("{")
