@@ -94,10 +94,7 @@ async def serve(config: Config, doors: Doors, make_parts: Callable[[Config], Par
         server.close()
     for door in open_doors:
         door.drain()
-    deadline = loop.time() + config.smtp.drain_timeout
-    while sessions.open and loop.time() < deadline:
-        await asyncio.sleep(0.05)
-    if sessions.open:
+    if not await sessions.drained(config.smtp.drain_timeout):
         log.warning("drain_cut", sessions=sessions.open)
     sweeper.cancel()
     await spool.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from contextlib import suppress
 from ipaddress import ip_address
 
 from postane.config.model import Limits
@@ -25,6 +27,7 @@ class Sessions:
         self._limits = limits
         self._by_net: Counter[str] = Counter()
         self.open = 0
+        self._none_open = asyncio.Event()
 
     def enter(self, net: str) -> bool:
         """Counts one more; False, and not counted, if that is too many."""
@@ -39,3 +42,13 @@ class Sessions:
         self._by_net[net] -= 1
         if not self._by_net[net]:
             del self._by_net[net]
+        if not self.open:
+            self._none_open.set()
+
+    async def drained(self, seconds: float) -> bool:
+        """Waits until no session is open; False if some still are after that time."""
+        self._none_open.clear()
+        if self.open:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._none_open.wait(), seconds)
+        return not self.open

@@ -150,7 +150,7 @@ class SpoolView:
     def poll(self) -> list[SpooledMessage]:
         self._adopt_orphans()
         found: list[SpooledMessage] = []
-        for folder in sorted(self.root.glob("w*")):
+        for folder in sorted(self.root.glob("w[0-9]*")):
             for path in sorted(folder.glob(f"*{SUFFIX}")):
                 found.extend(self._read_on(path))
         return found
@@ -185,7 +185,7 @@ class SpoolView:
         if self._orphans_seen and now - self._orphans_seen < 2:
             return
         self._orphans_seen = now
-        for folder in self.root.glob("w*"):
+        for folder in self.root.glob("w[0-9]*"):
             if folder == self._writer.folder or (lock := lock_folder(folder)) is None:
                 continue
             try:
@@ -206,8 +206,6 @@ class SpoolView:
 
     def record(self, message_id: str, update: Progress) -> None:
         segment = self._where[message_id]
-        message = segment.live[message_id]
-        message.progress = message.progress.merged(update)
         segment.journal.note(Line(message_id, progress=update))
 
     def finish(self, message_id: str) -> None:
@@ -256,9 +254,9 @@ class SpoolView:
     def new_id(self) -> str:
         return self._writer.new_id()
 
-    async def wait(self, seconds: float) -> None:
+    async def wait(self, timeout: float) -> None:  # noqa: ASYNC109 (the port's name)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), max(seconds, 0.001))
+            await asyncio.wait_for(self._woken.wait(), max(timeout, 0.001))
         self._woken.clear()
 
     def _on_wake(self) -> None:

@@ -1,0 +1,50 @@
+"""The journal's lines: read back in order; a torn end is cut off, and what is written after it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from postane.core.outcome import Progress
+from postane.spool.journal import Journal, Line, read
+
+
+def lines(path: Path) -> list[str]:
+    return [line.message_id + ("!" if line.done else "") for line in read(path)]
+
+
+def test_torn_end(tmp_path: Path) -> None:
+    path = tmp_path / "1.jnl"
+    journal = Journal(path)
+    journal.note(Line("a", progress=Progress(held=True)))
+    journal.note(Line("b", done=True))
+    journal.write(journal.take())
+    journal.close()
+    whole = path.read_bytes()
+    for cut in range(len(whole)):
+        path.write_bytes(whole[:cut])
+        assert lines(path) in ([], ["a"])
+        again = Journal(path)
+        again.note(Line("c", done=True))
+        again.write(again.take())
+        again.close()
+        assert lines(path)[-1] == "c!"
+    path.write_bytes(whole)
+    assert lines(path) == ["a", "b!"]
+    assert next(read(path)).progress == Progress(held=True)
+
+
+def test_a_flipped_bit_ends_it(tmp_path: Path) -> None:
+    path = tmp_path / "1.jnl"
+    journal = Journal(path)
+    journal.note(Line("a"))
+    journal.note(Line("b"))
+    journal.write(journal.take())
+    journal.close()
+    octets = bytearray(path.read_bytes())
+    octets[-4] ^= 1
+    path.write_bytes(octets)
+    assert lines(path) == ["a"]
+
+
+def test_no_file_is_no_lines(tmp_path: Path) -> None:
+    assert lines(tmp_path / "none.jnl") == []
