@@ -41,6 +41,15 @@ class Outcome:
         return cls(recipient, fate, reply, remote)
 
 
+class Action(StrEnum):
+    """What a delivery status notification tells (RFC 3464 section 2.3.3)."""
+
+    FAILED = "failed"
+    DELAYED = "delayed"
+    DELIVERED = "delivered"
+    RELAYED = "relayed"
+
+
 @dataclass(frozen=True, slots=True)
 class Tried:
     """One recipient after its last attempt.

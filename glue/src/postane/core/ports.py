@@ -12,7 +12,7 @@ from typing import Protocol
 
 from postane.core.address import Address
 from postane.core.envelope import Envelope, Recipient
-from postane.core.outcome import Outcome, Progress
+from postane.core.outcome import Action, Outcome, Progress
 from postane.core.peer import Peer
 from postane.core.reply import Reply
 from postane.core.verdict import Verdict
@@ -179,8 +179,37 @@ class Routes(Protocol):
     async def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A message of the queue's own, ready for QueueStore.put."""
+
+    envelope: Envelope
+    head: bytes
+    body: Body
+
+
+class Notices(Protocol):
+    """Makes delivery status notifications (bounces, delay warnings, confirmations)."""
+
+    def owed(self, action: Action, envelope: Envelope, recipient: Recipient) -> bool:
+        """True if the sender is to be told: there is one, and NOTIFY= (RFC 3461) does not forbid it."""
+        ...
+
+    async def make(
+        self, action: Action, message: Claimed, about: Sequence[tuple[Recipient, Outcome]], *, new_id: str, until: float
+    ) -> Notice | None:
+        """One notice about these recipients; `until` is when the queue gives up. None: nobody is there to be told.
+
+        Raises TemporaryError where it cannot be known now who gets it.
+        """
+        ...
+
+
 class Transport(Protocol):
-    """One way out: LMTP, remote SMTP, Maildir. Never raises: each recipient has an Outcome, in order."""
+    """One way out: LMTP, remote SMTP, Maildir. Each recipient has an Outcome, in order.
+
+    Raises nothing but what reading the message raises (CorruptSpoolError, TemporaryError).
+    """
 
     async def deliver(self, message: Claimed, recipients: Sequence[Recipient]) -> list[Outcome]: ...
 
@@ -200,6 +229,8 @@ __all__ = [
     "Directory",
     "Filters",
     "Login",
+    "Notice",
+    "Notices",
     "Now",
     "QueueStore",
     "Reply",
