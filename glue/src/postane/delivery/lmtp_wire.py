@@ -1,0 +1,165 @@
+"""One LMTP connection (RFC 2033): writes commands in groups and matches the replies that come back in order.
+
+Replies are futures in the order of the commands, so that a whole transaction is two writes (RFC 2920), whatever the
+number of recipients. Errors: ConnectionLostError for anything that ends the connection, TimeoutError for silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from postane.core.reply import Reply
+from postane.delivery.dots import Piece
+
+MAX_REPLY = 64 * 1024
+_JOIN_BELOW = 128 * 1024  # octets up to which pieces are joined for one write
+
+
+class ConnectionLostError(Exception):
+    """The peer closed, reset, or spoke what is no LMTP."""
+
+
+class Wire(asyncio.Protocol):
+    """The protocol of one connection. Used by one transaction at a time."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._lines: list[str] = []
+        self._size = 0
+        self._waiters: deque[asyncio.Future[Reply]] = deque()
+        self._writable: asyncio.Future[None] | None = None
+        self._lost: Exception | None = None
+
+    # -- asyncio.Protocol -------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        self._size += len(data)
+        if self._size > MAX_REPLY:
+            self._fail(ConnectionLostError("the server sent an endless reply"))
+            return
+        for line in lines:
+            self._line(line.rstrip(b"\r").decode("utf-8", "replace"))
+
+    def _line(self, line: str) -> None:
+        if len(line) < 3 or not line[:3].isdigit() or line[3:4] not in ("", " ", "-"):
+            self._fail(ConnectionLostError(f"the server sent what is no reply: {line[:80]!r}"))
+            return
+        self._lines.append(line[4:])
+        if line[3:4] == "-":
+            return
+        code, texts, self._lines, self._size = int(line[:3]), self._lines, [], 0
+        if not self._waiters:
+            # Nothing was asked: a server says 421 before it closes. The connection is not used again.
+            self._fail(ConnectionLostError(f"the server said {line[:80]!r}"))
+            return
+        waiter = self._waiters.popleft()
+        if not waiter.done():
+            waiter.set_result(_reply(code, texts))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(ConnectionLostError(str(exc) if exc else "the server closed the connection"))
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        if self._lost is None:
+            self._lost = error
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(self._lost)
+                waiter.exception()  # the caller may have stopped listening
+        self._waiters.clear()
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_exception(self._lost)
+            self._writable.exception()
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- for the transaction ----------------------------------------------------------------------------------------
+
+    @property
+    def usable(self) -> bool:
+        return self._lost is None and not self._waiters
+
+    def expect(self, count: int = 1) -> Sequence[asyncio.Future[Reply]]:
+        """The next `count` replies that nobody waits for yet. Raises ConnectionLostError."""
+        if self._lost is not None:
+            raise self._lost
+        waiters = [self._loop.create_future() for _ in range(count)]
+        self._waiters.extend(waiters)
+        return waiters
+
+    async def answer(self, waiter: asyncio.Future[Reply], seconds: float) -> Reply:
+        """Raises ConnectionLostError, or TimeoutError after which the connection is of no more use."""
+        if waiter.done():
+            return waiter.result()
+        try:
+            return await asyncio.wait_for(waiter, seconds)
+        except TimeoutError:
+            self.discard()
+            raise
+
+    def send(self, data: bytes) -> None:
+        if self._lost is not None or self._transport is None:
+            raise self._lost or ConnectionLostError("not connected")
+        self._transport.write(data)
+
+    async def send_pieces(self, pieces: Iterable[Piece], seconds: float) -> None:
+        """Small pieces go out together, large ones as they are; waits while the peer does not read.
+
+        Raises ConnectionLostError, or TimeoutError where the peer reads nothing for `seconds`.
+        """
+        group: list[Piece] = []
+        size = 0
+        for piece in pieces:
+            group.append(piece)
+            size += len(piece)
+            if size >= _JOIN_BELOW:
+                await self._send_group(group, seconds)
+                group, size = [], 0
+        if group:
+            self.send(b"".join(group))
+
+    async def _send_group(self, group: list[Piece], seconds: float) -> None:
+        *before, last = group
+        if before:
+            self.send(b"".join(before))
+        # A large piece goes out in strides, so that no more than one of them is ever buffered.
+        view = memoryview(last)
+        for at in range(0, len(view), _JOIN_BELOW):
+            if self._transport is None or self._lost is not None:
+                raise self._lost or ConnectionLostError("not connected")
+            self._transport.write(view[at : at + _JOIN_BELOW])
+            if self._writable is not None:
+                try:
+                    await asyncio.wait_for(asyncio.shield(self._writable), seconds)
+                except TimeoutError:
+                    self.discard()
+                    raise
+
+    def discard(self) -> None:
+        self._fail(ConnectionLostError("given up"))
+
+
+def _reply(code: int, texts: list[str]) -> Reply:
+    """Several lines carry the enhanced code each (RFC 2034 section 4): it is kept once."""
+    first = Reply.parse(code, texts[0])
+    if not first.enhanced or len(texts) == 1:
+        return Reply(code, first.enhanced, "\n".join([first.text, *texts[1:]]))
+    prefix = first.enhanced + " "
+    return Reply(code, first.enhanced, "\n".join([first.text, *(text.removeprefix(prefix) for text in texts[1:])]))

@@ -1,0 +1,255 @@
+"""To folders in Maildir form, `<root>/<domain>/<local part>/Maildir/`, for `postane dev` and small hosts.
+
+A message's file is named by its spool id: a delivery that is repeated finds its own file and leaves it, in new/ or,
+where a reader was quicker, in cur/. So mail is never doubled, whenever the process dies.
+
+Deliveries that wait together share a round: all files are written, then synced side by side, then renamed, then each
+folder is synced once. That is what makes thousands a second out of a disk that syncs a few hundred files one by one.
+Only after the last step is anything called delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from postane.core.address import normal_domain
+from postane.core.envelope import Recipient
+from postane.core.errors import AddressError, TemporaryError
+from postane.core.ids import time_of
+from postane.core.outcome import Outcome
+from postane.core.ports import Claimed
+from postane.core.reply import Reply
+
+REMOTE = "maildir"
+_ROUND = 512  # files in a round at most: each has a descriptor open
+_THREADS = 4
+_TIDY = re.compile(r"[^./%\x00-\x1f\x7f][^/%\x00-\x1f\x7f]*")
+
+_DONE = Reply(250, "2.0.0", "Kept")
+_GONE = Reply(550, "5.1.1", "No such mailbox")
+
+Exists = Callable[[str], Awaitable[bool]]
+"""Whether a mailbox of that address is still there; raises TemporaryError where that cannot be known."""
+
+
+@dataclass(slots=True)
+class _Item:
+    """One file to come. `error` says why it did not."""
+
+    message: Claimed
+    folder: Path
+    name: str
+    head: bytes
+    done: asyncio.Future[Exception | None]
+    fd: int = -1
+    kept: bool = False
+    error: Exception | None = field(default=None)
+
+
+class MaildirTransport:
+    """A core.ports.Transport. `exists` is asked before each delivery, `now` only once."""
+
+    def __init__(self, root: Path, host: str, exists: Exists, now: Callable[[], float]) -> None:
+        self._root = root
+        self._host = re.sub(r"[^A-Za-z0-9.-]", "_", host)
+        self._exists = exists
+        self._started = now()
+        self._waiting: list[_Item] = []
+        self._worker: asyncio.Task[None] | None = None
+        self._doubtful: set[str] = set()  # ids whose file may have got its name though the round failed
+        self._known: set[Path] = set()  # mailboxes whose folders are there and synced
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="maildir")
+        self._scribe = ThreadPoolExecutor(1, thread_name_prefix="maildir-round")
+
+    async def deliver(self, message: Claimed, recipients: Sequence[Recipient]) -> list[Outcome]:
+        replies: list[Reply | asyncio.Future[Exception | None]] = []
+        for recipient in recipients:
+            try:
+                if await self._exists(recipient.address):
+                    replies.append(self._enqueue(message, recipient))
+                else:
+                    replies.append(_GONE)
+            except TemporaryError as error:
+                replies.append(Reply(451, "4.3.0", str(error)))
+            except AddressError as error:
+                replies.append(Reply(550, "5.1.3", str(error)))
+        outcomes = []
+        for recipient, reply in zip(recipients, replies, strict=True):
+            if not isinstance(reply, Reply):
+                reply = _reply(await reply)
+            outcomes.append(Outcome.from_reply(recipient.address, reply, REMOTE))
+        return outcomes
+
+    def _enqueue(self, message: Claimed, recipient: Recipient) -> asyncio.Future[Exception | None]:
+        loop = asyncio.get_running_loop()
+        envelope = message.envelope
+        name = f"{int(time_of(envelope.id))}.{envelope.id}.{self._host}"
+        # RFC 5321 section 4.4: the last server writes the return path.
+        head = f"Return-Path: <{envelope.sender}>\r\nDelivered-To: {recipient.address}\r\n".encode()
+        item = _Item(message, mailbox_path(self._root, recipient.address), name, head, loop.create_future())
+        self._waiting.append(item)
+        if self._worker is None:
+            self._worker = loop.create_task(self._work(), name="maildir rounds")
+        return item.done
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:_ROUND], self._waiting[_ROUND:]
+                await loop.run_in_executor(self._scribe, self._round, batch)
+                for item in batch:
+                    if not item.done.done():
+                        item.done.set_result(item.error)
+        finally:
+            self._worker = None
+
+    # -- in a thread ------------------------------------------------------------------------------------------------
+
+    def _round(self, batch: list[_Item]) -> None:
+        for item in batch:
+            _guarded(item, self._write)
+        written = [item for item in batch if item.fd >= 0 and item.error is None]
+        for item in written:
+            _begin_writeback(item.fd)
+        parts = [written[at::_THREADS] for at in range(_THREADS)]
+        list(self._threads.map(lambda part: [_guarded(item, _sync) for item in part], parts))
+        folders: dict[Path, list[_Item]] = {}
+        for item in batch:
+            if item.error is None:
+                if not item.kept:
+                    _guarded(item, self._rename)
+                # A file that was there already may have lost its name's sync to a crash.
+                folders.setdefault(item.folder / "new", []).append(item)
+        for folder, items in folders.items():
+            try:
+                _sync_folder(folder)
+            except OSError as error:
+                for item in items:
+                    item.error = item.error or error
+        for item in batch:
+            if item.fd >= 0:
+                os.close(item.fd)
+            if item.error is not None:
+                self._doubtful.add(item.message.envelope.id)
+                if item.fd >= 0:
+                    with suppress(OSError):
+                        (item.folder / "tmp" / item.name).unlink(missing_ok=True)
+            else:
+                self._doubtful.discard(item.message.envelope.id)
+
+    def _write(self, item: _Item) -> None:
+        self._make_mailbox(item.folder)
+        if self._has(item):
+            item.kept = True
+            return
+        path = item.folder / "tmp" / item.name
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        chunks = item.message.chunks()
+        item.fd = os.open(path, flags, 0o600)
+        _write_all(item.fd, [item.head, *chunks])
+
+    def _has(self, item: _Item) -> bool:
+        """True if the message is in the mailbox. cur/ is searched only where the file may be of an earlier try."""
+        if (item.folder / "new" / item.name).exists():
+            return True
+        message_id = item.message.envelope.id
+        if message_id not in self._doubtful and time_of(message_id) >= self._started:
+            return False
+        return any(name.partition(":")[0] == item.name for name in os.listdir(item.folder / "cur"))
+
+    def _rename(self, item: _Item) -> None:
+        (item.folder / "tmp" / item.name).rename(item.folder / "new" / item.name)
+
+    def _make_mailbox(self, folder: Path) -> None:
+        if folder in self._known:
+            return
+        for name in ("tmp", "new", "cur"):
+            _make_folder(folder / name, self._root)
+        self._known.add(folder)
+
+    async def close(self) -> None:
+        """Waits for the round under way."""
+        if self._worker is not None:
+            await asyncio.wait([self._worker])
+        self._threads.shutdown()
+        self._scribe.shutdown()
+
+
+def mailbox_path(root: Path, address: str) -> Path:
+    """The Maildir of an address. What a file name cannot carry is percent-encoded. Raises AddressError."""
+    local, _, domain = address.rpartition("@")
+    if not local or not domain:
+        raise AddressError(f"{address!r} is not an address")
+    name = local if _TIDY.fullmatch(local) else quote(local, safe="").replace(".", "%2E")
+    return root / normal_domain(domain) / name / "Maildir"
+
+
+def _guarded(item: _Item, step: Callable[[_Item], None]) -> None:
+    """Runs a step of one item: what breaks there concerns that item alone."""
+    try:
+        step(item)
+    except Exception as error:
+        item.error = error
+
+
+def _sync(item: _Item) -> None:
+    os.fsync(item.fd)
+
+
+def _write_all(fd: int, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
+    pieces = list(pieces)
+    done = os.writev(fd, pieces[:1024])
+    if done == sum(len(piece) for piece in pieces):
+        return
+    rest = memoryview(b"".join(pieces))[done:]
+    while len(rest):
+        rest = rest[os.write(fd, rest) :]
+
+
+def _make_folder(path: Path, root: Path) -> None:
+    """A folder with its name synced, and those above it up to the root."""
+    if path.is_dir():
+        return
+    if path != root and path.parent != path:
+        _make_folder(path.parent, root)
+    path.mkdir(mode=0o700, exist_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+_libc = ctypes.CDLL(None)
+_sync_file_range = getattr(_libc, "sync_file_range", None)
+_SYNC_FILE_RANGE_WRITE = 2
+
+
+def _begin_writeback(fd: int) -> None:
+    """Lets the disk begin with a file before anyone waits for it; a hint that may be lost (sync_file_range(2))."""
+    if _sync_file_range is not None:
+        _sync_file_range(fd, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
+
+
+def _reply(error: Exception | None) -> Reply:
+    """What the sender would read. Raises an error that is about the message's own text."""
+    if error is None:
+        return _DONE
+    if isinstance(error, OSError):
+        code = 452 if error.errno in (28, 122) else 451  # ENOSPC, EDQUOT
+        return Reply(code, "4.3.1" if code == 452 else "4.3.0", f"{error.strerror or error}")
+    raise error
