@@ -123,6 +123,19 @@ def recover(path: Path) -> int:
     return kept
 
 
+def large_texts(path: Path) -> list[str]:
+    """The ids of the messages of a sealed segment whose text lies in a file."""
+    log = path.read_bytes()
+    serial = record.segment_serial(log, str(path))
+    found = []
+    at = record.PAGE
+    while (one := record.read_record(log, at, serial)) is not None:
+        if one.file_length:
+            found.append(one.envelope.id)
+        at = one.end
+    return found
+
+
 def sync_folder(folder: Path) -> None:
     """The names in a folder are durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

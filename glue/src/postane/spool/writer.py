@@ -22,7 +22,7 @@ from postane.core.ids import make_id
 from postane.core.ports import Body
 from postane.spool import record
 from postane.spool.draft import Draft
-from postane.spool.segment import SUFFIX, SegmentWriter, lock_folder, recover, sync_folder
+from postane.spool.segment import SUFFIX, SegmentWriter, large_texts, lock_folder, recover, sync_folder
 
 WAKE = "wake"  # the FIFO by which workers wake the queue
 LARGE = "large"
@@ -43,6 +43,7 @@ class SpoolWriter:
             recover(segment)
         self._large = self.folder / LARGE
         self._large.mkdir(mode=0o700, exist_ok=True)
+        _drop_unfinished(self.folder)
         self._number = _last_number(self.folder)
         self._segment: SegmentWriter | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
@@ -206,3 +207,15 @@ def _open_wake(root: Path) -> int:
     with suppress(FileExistsError):
         os.mkfifo(path, 0o600)
     return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _drop_unfinished(folder: Path) -> None:
+    """Large texts that no record names: their peers never read 250."""
+    strays = {path.name: path for path in (folder / LARGE).iterdir()}
+    if not strays:
+        return
+    for segment in folder.glob(f"*{SUFFIX}"):
+        for message_id in large_texts(segment):
+            strays.pop(message_id, None)
+    for path in strays.values():
+        path.unlink(missing_ok=True)

@@ -144,6 +144,19 @@ async def test_torn_tail_after_a_crash(tmp_path: Path) -> None:
 
 
 @asynchronous
+async def test_a_worker_drops_texts_that_never_became_mail(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path, SETTINGS)
+    kept = await put(writer, b"y" * 30_000)
+    draft = writer.draft(writer.new_id())
+    draft.append(b"z" * 30_000)
+    assert len(list(writer.folder.glob("large/*"))) == 2
+    _crash(writer)
+    again = SpoolWriter(tmp_path, SETTINGS)
+    assert [path.name for path in again.folder.glob("large/*")] == [kept]
+    await again.close()
+
+
+@asynchronous
 async def test_a_dead_workers_mail_is_adopted(tmp_path: Path) -> None:
     writer = SpoolWriter(tmp_path, SETTINGS)
     kept = await put(writer, b"x")

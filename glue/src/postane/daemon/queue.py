@@ -1,0 +1,55 @@
+"""The queue process: the spool's view, the runner and the operator's socket put together, until it is told to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from postane.config.model import Config
+from postane.core.ports import Notices, Routes
+from postane.daemon.child import Stop, run
+from postane.daemon.supervisor import Job, Pipes
+from postane.observe.tasks import Tasks
+from postane.queue.control import Control
+from postane.queue.runner import QueueRunner
+from postane.spool.view import SpoolView
+
+log = structlog.get_logger("queue")
+
+_DRAIN = 20.0  # seconds that deliveries under way get at a stop
+
+
+class Ways:
+    """What the queue asks beside its store; made after the fork."""
+
+    def __init__(self, routes: Routes, notices: Notices) -> None:
+        self.routes = routes
+        self.notices = notices
+
+
+def job(config: Config, make_ways: Callable[[Config, SpoolView], Ways]) -> Job:
+    def work(pipes: Pipes) -> None:
+        run(pipes, lambda stop: serve(config, make_ways, stop))
+
+    return Job("queue", work, alone=True)
+
+
+async def serve(config: Config, make_ways: Callable[[Config, SpoolView], Ways], stop: Stop) -> None:
+    """Works off the queue until `stop`, then lets deliveries under way end."""
+    view = SpoolView(Path(config.state) / "spool", config.spool)
+    ways = make_ways(config, view)
+    runner = QueueRunner(view, ways.routes, ways.notices, config.queue)
+    control = Control(runner)
+    await control.start(Path(config.runtime) / "queue.sock")
+    tasks = Tasks(on_failure=lambda name, error: stop.now())
+    tasks.start("queue-run", runner.run())
+    stop.ready()
+    await stop.wait()
+    runner.stop()
+    await control.close()
+    if not await runner.drain(_DRAIN):
+        log.warning("drain_cut")
+    await tasks.close()
+    await view.close()
