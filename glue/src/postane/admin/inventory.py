@@ -168,8 +168,8 @@ def _name_faults(hosts: Sequence[Host]) -> Iterator[Finding]:
 def _suggested_domain(host: Host) -> str:
     domains = host.variables.get("postane_domains")
     if isinstance(domains, list) and domains and isinstance(domains[0], dict):
-        name = _domain(str(domains[0].get("name", "")))
-        if is_public_name(name):
+        name = str(domains[0].get("name", ""))
+        if is_public_name(_domain(name)):
             return name
     return "example.org"
 
@@ -297,6 +297,9 @@ def _mailbox_faults(kind: str, local: str, domain: str, taken: set[str], value: 
     """A local part alone, well-formed, and not used twice in its domain; `*` is the catch-all alias."""
     if kind == "alias" and local == "*":
         key = f"*@{domain}"
+    elif local == "*":
+        yield Finding(f"account *@{domain}: the catch-all is an alias", value)
+        return
     elif "@" in local and not local.startswith('"'):
         yield Finding(f"{kind} {local} of {domain}: write the part before the @ alone", value)
         return
