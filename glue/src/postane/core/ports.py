@@ -80,7 +80,8 @@ class Filters(Protocol):
 class Body(Protocol):
     """A message's octets (CRLF line ends, dots unstuffed), in memory or in a file; never joined unless asked."""
 
-    size: int
+    @property
+    def size(self) -> int: ...
 
     def chunks(self) -> Sequence[bytes | bytearray | memoryview]: ...
 

@@ -20,6 +20,7 @@ from postane.core.reply import Reply
 from postane.delivery.dots import Piece, stuffed
 from postane.delivery.lmtp_wire import ConnectionLostError, Wire
 from postane.delivery.pool import Pool
+from postane.delivery.words import silence
 
 REMOTE = "lmtp"
 _MOST_RECIPIENTS = 100  # a transaction; more go in several
@@ -62,7 +63,7 @@ class LmtpTransport:
             fault = Reply(error.reply.code if error.reply.temporary else 451, "4.3.2", error.reply.text)
             return [Outcome(r.address, Fate.DELAYED, fault, REMOTE) for r in recipients]
         except (OSError, ConnectionLostError, TimeoutError) as error:
-            return _lost(recipients, f"{self._settings.lmtp}: {_why(error, 'no answer')}", "4.4.1")
+            return _lost(recipients, f"{self._settings.lmtp}: {silence(error, 'no answer')}", "4.4.1")
         transaction = _Transaction(wire, self._settings, message, recipients)
         await transaction.run(chunks)
         return self._done(wire, transaction)
@@ -122,7 +123,7 @@ class _Transaction:
         try:
             await self._talk(chunks)
         except (ConnectionLostError, OSError, TimeoutError) as error:
-            self._fault = _lost(self._recipients, f"{self._settings.lmtp}: {_why(error, 'it fell silent')}", "4.4.2")
+            self._fault = _lost(self._recipients, f"{self._settings.lmtp}: {silence(error, 'it fell silent')}", "4.4.2")
         except BaseException:  # cancelled, or the message cannot be read on: the server must not take half of it
             self._wire.discard()
             raise
@@ -182,12 +183,3 @@ class _Transaction:
 def _lost(recipients: Sequence[Recipient], text: str, status: str) -> list[Outcome]:
     reply = Reply(451, status, text)
     return [Outcome(recipient.address, Fate.DELAYED, reply) for recipient in recipients]
-
-
-def _why(error: BaseException, silence: str) -> str:
-    """The reason in words: a TimeoutError has none of its own."""
-    if isinstance(error, TimeoutError) and not str(error):
-        return silence
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__

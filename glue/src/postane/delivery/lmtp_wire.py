@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from postane.core.reply import Reply
 from postane.delivery.dots import Piece
+from postane.delivery.words import reply_of
 
 MAX_REPLY = 64 * 1024
 _JOIN_BELOW = 128 * 1024  # octets up to which pieces are joined for one write
@@ -63,7 +64,7 @@ class Wire(asyncio.Protocol):
             return
         waiter = self._waiters.popleft()
         if not waiter.done():
-            waiter.set_result(_reply(code, texts))
+            waiter.set_result(reply_of(code, texts))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(ConnectionLostError(str(exc) if exc else "the server closed the connection"))
@@ -154,12 +155,3 @@ class Wire(asyncio.Protocol):
 
     def discard(self) -> None:
         self._fail(ConnectionLostError("given up"))
-
-
-def _reply(code: int, texts: list[str]) -> Reply:
-    """Several lines carry the enhanced code each (RFC 2034 section 4): it is kept once."""
-    first = Reply.parse(code, texts[0])
-    if not first.enhanced or len(texts) == 1:
-        return Reply(code, first.enhanced, "\n".join([first.text, *texts[1:]]))
-    prefix = first.enhanced + " "
-    return Reply(code, first.enhanced, "\n".join([first.text, *(text.removeprefix(prefix) for text in texts[1:])]))

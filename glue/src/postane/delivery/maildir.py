@@ -122,7 +122,7 @@ class MaildirTransport:
         for item in written:
             _begin_writeback(item.fd)
         parts = [written[at::_THREADS] for at in range(_THREADS)]
-        list(self._threads.map(lambda part: [_guarded(item, _sync) for item in part], parts))
+        list(self._threads.map(_sync_all, parts))
         folders: dict[Path, list[_Item]] = {}
         for item in batch:
             if item.error is None:
@@ -165,7 +165,7 @@ class MaildirTransport:
         message_id = item.message.envelope.id
         if message_id not in self._doubtful and time_of(message_id) >= self._started:
             return False
-        return any(name.partition(":")[0] == item.name for name in os.listdir(item.folder / "cur"))
+        return any(path.name.partition(":")[0] == item.name for path in (item.folder / "cur").iterdir())
 
     def _rename(self, item: _Item) -> None:
         (item.folder / "tmp" / item.name).rename(item.folder / "new" / item.name)
@@ -202,8 +202,9 @@ def _guarded(item: _Item, step: Callable[[_Item], None]) -> None:
         item.error = error
 
 
-def _sync(item: _Item) -> None:
-    os.fsync(item.fd)
+def _sync_all(items: list[_Item]) -> None:
+    for item in items:
+        _guarded(item, lambda item: os.fsync(item.fd))
 
 
 def _write_all(fd: int, pieces: Iterable[bytes | bytearray | memoryview]) -> None:

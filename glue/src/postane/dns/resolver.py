@@ -1,0 +1,130 @@
+"""Questions to the DNS: the one doorway to dnspython's resolver.
+
+Answers are typed and cached by their TTL. What the DNS says for certain ("no such name", "no such record") is a
+value; what it cannot say now (SERVFAIL, no answer in time) is a TemporaryError.
+Names that go in are absolute: no search list of the host is ever applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+import dns.asyncresolver
+import dns.exception
+import dns.name
+import dns.nameserver
+import dns.resolver
+
+from postane.config.model import Dns
+from postane.core.errors import ConfigError, NotFoundError, TemporaryError
+
+_CACHED = 20_000  # answers
+
+
+class NoSuchNameError(NotFoundError):
+    """The name does not exist (NXDOMAIN), nor does anything below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MailHost:
+    """One MX record. `name` has no trailing dot; "" is the null MX (RFC 7505)."""
+
+    preference: int
+    name: str
+
+
+class Resolver:
+    """Asks the nameservers of the configuration, or of /etc/resolv.conf."""
+
+    def __init__(self, settings: Dns) -> None:
+        """Raises ConfigError for a nameserver that is no address."""
+        self._resolver = dns.asyncresolver.Resolver(configure=not settings.nameservers)
+        if settings.nameservers:
+            self._resolver.nameservers = [_server(text) for text in settings.nameservers]
+        self._resolver.lifetime = settings.timeout
+        # A server that is silent must leave time for the next one.
+        self._resolver.timeout = max(settings.timeout / (len(self._resolver.nameservers) + 1), 0.5)
+        self._resolver.cache = dns.resolver.LRUCache(_CACHED)
+
+    async def mail_hosts(self, domain: str) -> tuple[MailHost, ...]:
+        """The MX records, best first; empty: the domain exists but has none (then its address serves).
+
+        Raises NoSuchNameError, TemporaryError.
+        """
+        answer = await self._ask(domain, "MX")
+        hosts = [MailHost(rr.preference, _plain(rr.exchange)) for rr in answer]
+        return tuple(sorted(hosts, key=lambda host: (host.preference, host.name)))
+
+    async def addresses(self, host: str, *, ipv6: bool = True) -> tuple[str, ...]:
+        """IPv6 addresses, then IPv4; empty: the name has none, or does not exist. Raises TemporaryError.
+
+        One family that cannot be asked for does not hide the other.
+        """
+        found: list[str] = []
+        failure: TemporaryError | None = None
+        for kind in ("AAAA", "A") if ipv6 else ("A",):
+            try:
+                found += [rr.address for rr in await self._ask(host, kind)]
+            except NoSuchNameError:
+                break
+            except TemporaryError as error:
+                failure = error
+        if failure is not None and not found:
+            raise failure
+        return tuple(found)
+
+    async def texts(self, name: str) -> tuple[str, ...]:
+        """The TXT records, each with its strings joined. Raises NoSuchNameError, TemporaryError."""
+        return tuple(b"".join(rr.strings).decode("utf-8", "replace") for rr in await self._ask(name, "TXT"))
+
+    async def names(self, address: str) -> tuple[str, ...]:
+        """The PTR records of an address; empty if there are none. Raises TemporaryError."""
+        try:
+            answer = await self._ask(ip_address(address).reverse_pointer, "PTR")
+        except NoSuchNameError:
+            return ()
+        return tuple(_plain(rr.target) for rr in answer)
+
+    async def _ask(self, name: str, kind: str) -> Sequence[Any]:
+        try:
+            question = dns.name.from_text(name)
+        except (dns.exception.DNSException, UnicodeError) as error:
+            raise NoSuchNameError(f"{name!r} is no domain name: {error}") from error
+        try:
+            answer = await self._resolver.resolve(question, kind, search=False, raise_on_no_answer=False)
+        except dns.resolver.NXDOMAIN as error:
+            raise NoSuchNameError(f"the domain {name} does not exist") from error
+        except dns.resolver.YXDOMAIN as error:
+            raise NoSuchNameError(f"{name}: its DNAME leads to a name that is too long") from error
+        except (dns.resolver.NoNameservers, dns.exception.Timeout) as error:
+            raise TemporaryError(f"DNS: no answer about {name} {kind}: {_first_line(error)}") from error
+        except (dns.exception.DNSException, OSError) as error:
+            raise TemporaryError(f"DNS: {name} {kind}: {_first_line(error)}") from error
+        return list(answer.rrset) if answer.rrset is not None else []
+
+
+def _server(text: str) -> dns.nameserver.Nameserver:
+    """`address`, `address:port` or `[IPv6]:port`."""
+    host, port = text, 53
+    try:
+        ip_address(host)
+    except ValueError:
+        host, _, number = text.rpartition(":")
+        host = host.strip("[]")
+        try:
+            ip_address(host)
+            port = int(number)
+        except ValueError as error:
+            raise ConfigError(f"dns.nameservers: {text!r} is not an address with an optional port") from error
+    return dns.nameserver.Do53Nameserver(host, port)
+
+
+def _plain(name: dns.name.Name) -> str:
+    return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
