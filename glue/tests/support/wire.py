@@ -22,7 +22,7 @@ from postane.core.address import Address
 from postane.core.envelope import Recipient
 from postane.core.errors import TemporaryError
 from postane.core.peer import Service
-from postane.core.ports import Body, Login, Resolved
+from postane.core.ports import Body, Claimed, Login, Resolved
 from postane.filters.base import Filter
 from postane.filters.pipeline import Pipeline
 from postane.smtpd.dialogue import Facts
@@ -30,7 +30,7 @@ from postane.smtpd.handler import MailHandler
 from postane.smtpd.limits import Sessions
 from postane.smtpd.server import Door
 from postane.smtpd.tls import make_context
-from postane.spool.view import SpooledMessage, SpoolView
+from postane.spool.view import SpoolView
 from postane.spool.writer import SpoolWriter
 
 PEOPLE = {"ayse@demo.test", "mehmet@demo.test", "çiğdem@demo.test"}
@@ -135,13 +135,13 @@ class Wire:
         for door in self.doors:
             self._loop.call_soon_threadsafe(work, door)
 
-    def mail(self) -> list[SpooledMessage]:
+    def mail(self) -> list[Claimed]:
         """What was accepted since the last call."""
 
-        async def poll() -> list[SpooledMessage]:
+        async def poll() -> list[Claimed]:
             return self.view.poll()
 
-        found: list[SpooledMessage] = self.call(poll())
+        found: list[Claimed] = self.call(poll())
         return found
 
     @property

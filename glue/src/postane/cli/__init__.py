@@ -1,0 +1,1 @@
+"""The command `postane`: one file a noun, thin over the verbs of `admin` and the processes of `daemon`."""

@@ -22,7 +22,7 @@ from postane.config.model import Spool
 from postane.core.envelope import Envelope
 from postane.core.errors import CorruptSpoolError, TemporaryError
 from postane.core.outcome import Progress
-from postane.core.ports import Body
+from postane.core.ports import Body, Claimed
 from postane.spool import journal, record
 from postane.spool.journal import Journal, Line
 from postane.spool.segment import FREE_SUFFIX, SUFFIX, lock_folder, recover, sync_folder
@@ -147,9 +147,9 @@ class SpoolView:
 
     # -- reading --------------------------------------------------------------------------------------------------
 
-    def poll(self) -> list[SpooledMessage]:
+    def poll(self) -> list[Claimed]:
         self._adopt_orphans()
-        found: list[SpooledMessage] = []
+        found: list[Claimed] = []
         for folder in sorted(self.root.glob("w[0-9]*")):
             for path in sorted(folder.glob(f"*{SUFFIX}")):
                 found.extend(self._read_on(path))

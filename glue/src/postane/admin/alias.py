@@ -1,0 +1,89 @@
+"""Aliases: an address that stands for others, here or away; `*@domain` catches what nothing else has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from postane.admin.site import Change, Site, domain_name, hosted_domain, mailbox_address
+from postane.core.address import Address
+from postane.core.errors import AddressError, ConflictError, NotFoundError, UsageError
+from postane.storage.schema import Account, Alias, AliasTarget, Domain
+
+
+@dataclass(frozen=True, slots=True)
+class AliasView:
+    address: str
+    targets: tuple[str, ...]
+
+
+def put(site: Site, address: str, targets: Sequence[str]) -> Change[AliasView]:
+    """The alias has just these targets afterwards, in order. Raises ConflictError where an account has the name."""
+    key, domain = _alias_key(address)
+    wanted = tuple(dict.fromkeys(_target(text) for text in targets))
+    if not wanted:
+        raise UsageError("an alias needs at least one target")
+    if key in wanted:
+        raise UsageError(f"{key} cannot be its own target")
+    with site.database.session() as session:
+        row = hosted_domain(session, domain)
+        if session.scalar(select(Account).where(Account.address == key)) is not None:
+            raise ConflictError(f"{key} is an account", hint="an account's copies and forwards are made with Sieve")
+        alias = session.scalar(select(Alias).where(Alias.address == key))
+        if alias is not None and tuple(t.address for t in alias.targets) == wanted:
+            return Change(False, AliasView(key, wanted))
+        if alias is None:
+            alias = Alias(domain_id=row.id, address=key)
+            session.add(alias)
+        else:
+            alias.targets.clear()
+            session.flush()
+        alias.targets = [AliasTarget(address=text, position=number) for number, text in enumerate(wanted)]
+    return Change(True, AliasView(key, wanted))
+
+
+def remove(site: Site, address: str) -> Change[AliasView]:
+    key, _ = _alias_key(address)
+    with site.database.session() as session:
+        alias = session.scalar(select(Alias).where(Alias.address == key))
+        if alias is None:
+            raise NotFoundError(f"there is no alias {key}")
+        view = AliasView(key, tuple(t.address for t in alias.targets))
+        session.delete(alias)
+    return Change(True, view)
+
+
+def every(site: Site, domain: str | None = None) -> list[AliasView]:
+    query = select(Alias).order_by(Alias.address)
+    if domain is not None:
+        query = query.join(Domain, Domain.id == Alias.domain_id).where(Domain.name == domain_name(domain))
+    with site.database.session() as session:
+        return [AliasView(alias.address, tuple(t.address for t in alias.targets)) for alias in session.scalars(query)]
+
+
+def show(site: Site, address: str) -> AliasView:
+    key, _ = _alias_key(address)
+    found = next((alias for alias in every(site) if alias.address == key), None)
+    if found is None:
+        raise NotFoundError(f"there is no alias {key}")
+    return found
+
+
+def _alias_key(address: str) -> tuple[str, str]:
+    """(normal form, domain); `*@domain` is the catch-all."""
+    local, at, domain = address.strip().rpartition("@")
+    if at and local == "*":
+        name = domain_name(domain)
+        return f"*@{name}", name
+    parsed = mailbox_address(address)
+    return parsed.key, parsed.key_domain
+
+
+def _target(text: str) -> str:
+    """Any address mail can go to; the spelling of a remote local part is the remote host's business and stays."""
+    address = Address.parse(text.strip())
+    if address.key_domain.startswith("["):
+        raise AddressError(f"{text!r}: a target is an address with a domain")
+    return f"{address.local}@{domain_name(address.domain)}" if address.local == address.key_local else str(address)

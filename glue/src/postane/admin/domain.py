@@ -1,0 +1,133 @@
+"""Hosted domains: added with their DKIM keys, shown, switched off and on, removed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from postane.admin.site import Change, Site, domain_name, hosted_domain
+from postane.core.address import shown_domain
+from postane.core.errors import ConflictError
+from postane.directory.dkim_keys import Key, folder_of, keys_of, make_keys
+from postane.storage.schema import Account, Alias, Domain, Tenant
+
+DEFAULT_TENANT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class DomainView:
+    """`name` are A-labels, `shown` the form for people."""
+
+    name: str
+    shown: str
+    tenant: str
+    active: bool
+    accounts: int
+    aliases: int
+
+
+@dataclass(frozen=True, slots=True)
+class DkimView:
+    """One key and the TXT record that publishes it."""
+
+    selector: str
+    algorithm: str
+    active: bool
+    record_name: str
+    record: str
+
+
+def add(site: Site, name: str, tenant: str | None = None) -> Change[DomainView]:
+    """A new domain with its keys; an existing one is left as it is unless another tenant is named."""
+    key = domain_name(name)
+    with site.database.session() as session:
+        domain = session.scalar(select(Domain).where(Domain.name == key))
+        changed = domain is None
+        if domain is None:
+            domain = Domain(name=key, tenant=_tenant(session, tenant or DEFAULT_TENANT), active=True)
+            session.add(domain)
+            session.flush()
+            make_keys(session, domain, site.config.state, site.config.dkim.selector_prefix)
+        elif tenant is not None and domain.tenant.name != tenant:
+            domain.tenant = _tenant(session, tenant)
+            changed = True
+        return Change(changed, _view(session, domain))
+
+
+def set_active(site: Site, name: str, active: bool) -> Change[DomainView]:
+    """An inactive domain takes no mail (550) and lets nobody log in; nothing of it is lost."""
+    with site.database.session() as session:
+        domain = hosted_domain(session, domain_name(name))
+        changed = domain.active != active
+        domain.active = active
+        return Change(changed, _view(session, domain))
+
+
+def remove(site: Site, name: str, *, force: bool = False) -> Change[DomainView]:
+    """Removes the domain with its accounts, aliases and keys; mailboxes on disk stay. Raises ConflictError."""
+    key = domain_name(name)
+    with site.database.session() as session:
+        domain = hosted_domain(session, key)
+        view = _view(session, domain)
+        if (view.accounts or view.aliases) and not force:
+            raise ConflictError(
+                f"{view.shown} still has {view.accounts} accounts and {view.aliases} aliases",
+                hint="say --force to remove them too; mailboxes on disk stay",
+            )
+        for alias in session.scalars(select(Alias).where(Alias.domain_id == domain.id)):
+            session.delete(alias)
+        session.execute(delete(Account).where(Account.domain_id == domain.id))
+        session.delete(domain)
+    # The rows are gone for good before the keys are: a crash in between leaves files that nobody uses.
+    shutil.rmtree(folder_of(site.config.state, key), ignore_errors=True)
+    return Change(True, view)
+
+
+def every(site: Site, tenant: str | None = None) -> list[DomainView]:
+    query = select(Domain).order_by(Domain.name)
+    if tenant is not None:
+        query = query.join(Tenant).where(Tenant.name == tenant)
+    with site.database.session() as session:
+        return [_view(session, domain) for domain in session.scalars(query)]
+
+
+def show(site: Site, name: str) -> DomainView:
+    with site.database.session() as session:
+        return _view(session, hosted_domain(session, domain_name(name)))
+
+
+def keys(site: Site, name: str) -> Sequence[Key]:
+    """The domain's DKIM keys. Raises NotFoundError."""
+    key = domain_name(name)
+    with site.database.session() as session:
+        hosted_domain(session, key)
+        return keys_of(session, key, site.config.state)
+
+
+def dkim(site: Site, name: str) -> list[DkimView]:
+    key = domain_name(name)
+    return [
+        DkimView(k.selector, k.algorithm, k.active, f"{k.selector}._domainkey.{key}", k.record)
+        for k in keys(site, name)
+    ]
+
+
+def _tenant(session: Session, name: str) -> Tenant:
+    tenant = session.scalar(select(Tenant).where(Tenant.name == name))
+    if tenant is None:
+        tenant = Tenant(name=name)
+        session.add(tenant)
+    return tenant
+
+
+def _view(session: Session, domain: Domain) -> DomainView:
+    def count(table: type[Account] | type[Alias]) -> int:
+        return session.scalar(select(func.count(table.id)).where(table.domain_id == domain.id)) or 0
+
+    return DomainView(
+        domain.name, shown_domain(domain.name), domain.tenant.name, domain.active, count(Account), count(Alias)
+    )

@@ -1,0 +1,80 @@
+"""`postane domain`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from postane.admin import domain
+from postane.cli import output
+from postane.cli.site import site
+
+app = typer.Typer(no_args_is_help=True, help="Hosted domains and their DKIM keys.")
+
+Name = Annotated[str, typer.Argument(help="The domain, as letters (müze.example) or as A-labels.")]
+
+
+@app.command()
+def add(
+    name: Name,
+    tenant: Annotated[str | None, typer.Option(help="Whose it is; made if there is none of that name.")] = None,
+    as_json: output.Json = False,
+) -> None:
+    """Add a domain with an RSA and an Ed25519 DKIM key.
+
+    Example: `postane domain add example.org --tenant bakery`
+    """
+    done = domain.add(site(), name, tenant)
+    output.change(done.changed, done.item, f"domain {done.item.shown} is hosted", as_json=as_json)
+
+
+@app.command()
+def remove(
+    name: Name,
+    force: Annotated[bool, typer.Option("--force", help="Remove its accounts and aliases too.")] = False,
+    as_json: output.Json = False,
+) -> None:
+    """Remove a domain. Mailboxes on disk stay."""
+    done = domain.remove(site(), name, force=force)
+    output.change(done.changed, done.item, f"domain {done.item.shown} is gone", as_json=as_json)
+
+
+@app.command()
+def disable(name: Name, as_json: output.Json = False) -> None:
+    """Take no mail for a domain and let none of its people in; `enable` undoes it."""
+    done = domain.set_active(site(), name, False)
+    output.change(done.changed, done.item, f"domain {done.item.shown} is off", as_json=as_json)
+
+
+@app.command()
+def enable(name: Name, as_json: output.Json = False) -> None:
+    """Undo `disable`."""
+    done = domain.set_active(site(), name, True)
+    output.change(done.changed, done.item, f"domain {done.item.shown} is on", as_json=as_json)
+
+
+@app.command("list")
+def every(
+    tenant: Annotated[str | None, typer.Option(help="Only those of this tenant.")] = None, as_json: output.Json = False
+) -> None:
+    """List hosted domains."""
+    found = domain.every(site(), tenant)
+    if as_json:
+        output.json(found)
+    else:
+        output.table(found, ("shown", "tenant", "active", "accounts", "aliases"), none="no domains yet")
+
+
+@app.command()
+def show(name: Name, as_json: output.Json = False) -> None:
+    """Show one domain."""
+    found = domain.show(site(), name)
+    output.json(found) if as_json else output.table([found])
+
+
+@app.command()
+def dkim(name: Name, as_json: output.Json = False) -> None:
+    """Show the DKIM keys with the TXT records that publish them."""
+    found = domain.dkim(site(), name)
+    output.json(found) if as_json else output.table(found, ("record_name", "record"))

@@ -1,0 +1,74 @@
+"""The reference page of the configuration, printed from the model."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from postane.config.model import Config
+
+_HEAD = """# Configuration
+
+Printed by `postane config reference` from the model; a test keeps this page equal to it.
+The file is `/etc/postane/postane.yml`; `postane config check FILE` refuses a bad one with file and line.
+Sizes are octets, durations seconds.
+"""
+
+
+def reference() -> str:
+    """Markdown: one table a section, in the order of the model."""
+    return "\n".join([_HEAD, *_section(Config, "")])
+
+
+def _section(section: type[msgspec.Struct], place: str) -> Iterator[str]:
+    inner: list[tuple[str, type[msgspec.Struct]]] = []
+    hints = typing.get_type_hints(section, include_extras=True)
+    rows = []
+    for field in msgspec.structs.fields(section):
+        hint = hints[field.name]
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+            inner.append((f"{place}.{field.name}" if place else field.name, hint))
+            continue
+        rows.append(f"| `{field.name}` | {_kind(hint)} | {_default(field)} | {_words(hint)} |")
+    yield f"## {f'`{place}`' if place else 'Top level'}\n"
+    yield f"{(section.__doc__ or '').strip()}\n"
+    if rows:
+        yield "| key | kind | default | meaning |\n| --- | --- | --- | --- |"
+        yield from rows
+        yield ""
+    for name, kind in inner:
+        yield from _section(kind, name)
+
+
+def _kind(hint: Any) -> str:
+    origin = typing.get_origin(hint)
+    if origin is typing.Annotated:
+        return _kind(typing.get_args(hint)[0])
+    if origin is typing.Literal:
+        return " or ".join(f"`{value}`" for value in typing.get_args(hint))
+    if origin is tuple:
+        return f"list of {_kind(typing.get_args(hint)[0])}"
+    if isinstance(hint, types.UnionType):
+        return " or ".join(_kind(one) for one in typing.get_args(hint))
+    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}.get(hint.__name__, "")
+
+
+def _default(field: Any) -> str:
+    if field.default is msgspec.NODEFAULT:
+        return "needed"
+    value = field.default
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{one}`" for one in value) or "empty"
+    return f"`{value}`" if value != "" else "empty"
+
+
+def _words(hint: Any) -> str:
+    if typing.get_origin(hint) is not typing.Annotated:
+        return ""
+    return next((meta.description for meta in typing.get_args(hint)[1:] if meta.description), "")

@@ -1,0 +1,93 @@
+"""DKIM keys of a domain: made in pairs (RSA-2048 and Ed25519), the private halves in files that only we can read.
+
+Sources: RFC 6376 section 3.6.1 (the key record), RFC 8463 (Ed25519), RFC 8301 (RSA at least 1024, 2048 used).
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from postane.storage.schema import DkimKey, Domain
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """`path` is the private key (PEM, PKCS#8); `record` the text of the TXT at `<selector>._domainkey.<domain>`."""
+
+    selector: str
+    algorithm: str
+    path: Path
+    record: str
+    active: bool
+
+
+def folder_of(state: str, domain: str) -> Path:
+    return Path(state) / "keys" / "dkim" / domain
+
+
+def make_keys(session: Session, domain: Domain, state: str, prefix: str) -> None:
+    """One RSA and one Ed25519 key for a domain that has none of the kind; files first, then rows."""
+    rows = session.scalars(select(DkimKey).where(DkimKey.domain_id == domain.id)).all()
+    for algorithm in ("rsa", "ed25519"):
+        if any(row.algorithm == algorithm and row.active for row in rows):
+            continue
+        selector = _free_selector(f"{prefix}-{algorithm}", {row.selector for row in rows})
+        public = _make_file(folder_of(state, domain.name) / f"{selector}.pem", algorithm)
+        session.add(DkimKey(domain_id=domain.id, selector=selector, algorithm=algorithm, public_key=public))
+
+
+def keys_of(session: Session, domain: str, state: str) -> Sequence[Key]:
+    """All keys of a domain, in the order they were made."""
+    rows = session.scalars(select(DkimKey).join(Domain).where(Domain.name == domain).order_by(DkimKey.id)).all()
+    return [
+        Key(
+            row.selector,
+            row.algorithm,
+            folder_of(state, domain) / f"{row.selector}.pem",
+            f"v=DKIM1; k={row.algorithm}; p={row.public_key}",
+            row.active,
+        )
+        for row in rows
+    ]
+
+
+def _free_selector(stem: str, taken: set[str]) -> str:
+    number = 1
+    while f"{stem}{number}" in taken:
+        number += 1
+    return f"{stem}{number}"
+
+
+def _make_file(path: Path, algorithm: str) -> str:
+    """Writes a new private key; returns the public half as the `p=` tag wants it."""
+    private: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+    if algorithm == "rsa":
+        private = rsa.generate_private_key(public_exponent=65_537, key_size=2048)
+        public = private.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    else:
+        private = ed25519.Ed25519PrivateKey.generate()
+        public = private.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    octets = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Complete and synced before it has its name: a crash leaves no half key under a selector that is used.
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mode 0600
+    with os.fdopen(fd, "wb") as file:
+        file.write(octets)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(name).rename(path)
+    return base64.b64encode(public).decode("ascii")

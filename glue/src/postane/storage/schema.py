@@ -1,0 +1,122 @@
+"""The directory's tables. One schema for SQLite and PostgreSQL; times are seconds since the epoch.
+
+Addresses are stored in their normal form (core.address.Address.key), domains as A-labels, so that equality in SQL is
+equality of mailboxes. The views `mail_logins` and `mail_users` are the contract with Dovecot: they show active
+accounts of active domains, whatever the tables behind them become.
+"""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import ForeignKey, MetaData, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+# Names for all constraints: a migration can only change what it can name, on SQLite as on PostgreSQL.
+_NAMES = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=_NAMES)
+
+
+def _now() -> float:
+    return time.time()
+
+
+class Tenant(Base):
+    """Whose domains: a customer of the provider. Every row of mail belongs to one."""
+
+    __tablename__ = "tenants"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[float] = mapped_column(default=_now)
+
+
+class Domain(Base):
+    __tablename__ = "domains"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant_id: Mapped[int] = mapped_column(ForeignKey("tenants.id"), index=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    active: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[float] = mapped_column(default=_now)
+
+    tenant: Mapped[Tenant] = relationship(lazy="joined")
+
+
+class Account(Base):
+    """A mailbox. `quota_bytes` 0: no quota."""
+
+    __tablename__ = "accounts"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    domain_id: Mapped[int] = mapped_column(ForeignKey("domains.id"), index=True)
+    address: Mapped[str] = mapped_column(unique=True)
+    local_part: Mapped[str]
+    display_name: Mapped[str] = mapped_column(default="")
+    quota_bytes: Mapped[int] = mapped_column(default=0)
+    active: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[float] = mapped_column(default=_now)
+
+    domain: Mapped[Domain] = relationship(lazy="joined")
+
+
+class Credential(Base):
+    """A password hash. `kind` "main" is the account's own (one each), "app" one for a single program."""
+
+    __tablename__ = "credentials"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str] = mapped_column(default="main")
+    label: Mapped[str] = mapped_column(default="")
+    hash: Mapped[str]
+    created_at: Mapped[float] = mapped_column(default=_now)
+    last_used_at: Mapped[float | None]
+
+
+class Alias(Base):
+    """An address that stands for others; "*@domain" catches all that no account or alias has."""
+
+    __tablename__ = "aliases"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    domain_id: Mapped[int] = mapped_column(ForeignKey("domains.id"), index=True)
+    address: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[float] = mapped_column(default=_now)
+
+    targets: Mapped[list[AliasTarget]] = relationship(
+        order_by="AliasTarget.position", cascade="all, delete-orphan", lazy="selectin"
+    )
+
+
+class AliasTarget(Base):
+    __tablename__ = "alias_targets"
+    __table_args__ = (UniqueConstraint("alias_id", "address", name="uq_alias_targets_alias_id_address"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    alias_id: Mapped[int] = mapped_column(ForeignKey("aliases.id", ondelete="CASCADE"), index=True)
+    address: Mapped[str] = mapped_column(index=True)
+    position: Mapped[int] = mapped_column(default=0)
+
+
+class DkimKey(Base):
+    """A signing key; the private half lies in `<state>/keys/dkim/<domain>/<selector>.pem`."""
+
+    __tablename__ = "dkim_keys"
+    __table_args__ = (UniqueConstraint("domain_id", "selector", name="uq_dkim_keys_domain_id_selector"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    domain_id: Mapped[int] = mapped_column(ForeignKey("domains.id", ondelete="CASCADE"), index=True)
+    selector: Mapped[str]
+    algorithm: Mapped[str]
+    public_key: Mapped[str]
+    active: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[float] = mapped_column(default=_now)
