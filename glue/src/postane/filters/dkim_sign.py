@@ -27,8 +27,11 @@ Piece = bytes | bytearray | memoryview
 # Signed once more than they occur, even if they do not occur at all.
 _OVERSIGNED = (b"from", b"to", b"cc", b"subject", b"date", b"message-id", b"reply-to", b"mime-version", b"content-type")
 # Signed where they occur.
-_SIGNED = (b"sender", b"in-reply-to", b"references", b"content-transfer-encoding", b"list-id", b"list-unsubscribe")
-_SIGNED += (b"list-unsubscribe-post", b"list-post", b"list-help", b"auto-submitted", b"resent-from", b"resent-to")
+_SIGNED = (
+    *(b"sender", b"in-reply-to", b"references", b"content-transfer-encoding", b"auto-submitted"),
+    *(b"list-id", b"list-unsubscribe", b"list-unsubscribe-post", b"list-post", b"list-help"),
+    *(b"resent-from", b"resent-to"),
+)
 
 _SPACES = re.compile(rb"[ \t]+")
 _LINE = 72
@@ -161,7 +164,8 @@ def _signature(
     names, lines = _choose(headers)
     algorithm = "rsa-sha256" if isinstance(private, rsa.RSAPrivateKey) else "ed25519-sha256"
     tags = [
-        f"v=1; a={algorithm}; c=relaxed/relaxed; d={domain}; s={key.selector}; t={stamp};",
+        f"v=1; a={algorithm}; c=relaxed/relaxed; t={stamp};",
+        f"d={domain}; s={key.selector};",
         *_folded("h=", b":".join(names).decode(), ":", ";"),
         f"bh={base64.b64encode(body).decode()};",
         "b=",
