@@ -169,7 +169,8 @@ def refuse_changes(box: Box, options: argparse.Namespace) -> None:
     for key, value in {**asked, "key": public_key()}.items():
         have = box.settings[key]
         if value is not None and value != have:
-            differs = "another SSH key" if key == "key" else f"{key} {have or 'none'}, not {value}"
+            texts = [", ".join(side) if isinstance(side, list) else side for side in (have, value)]
+            differs = "another SSH key" if key == "key" else f"{key} {texts[0] or 'none'}, not {texts[1]}"
             raise ContainersError(f"{box.name} exists with {differs}: first `scripts/containers down {box.name}`")
 
 
@@ -196,7 +197,9 @@ def create(options: argparse.Namespace) -> None:
     }
     command = ["run", "--detach", "--name", name, "--hostname", settings["hostname"], "--no-hosts"]
     command += ["--privileged", "--systemd=always", "--stop-timeout=20", "--pull=never"]
-    command += ["--network", f"{NETWORK}:ip={settings['ip']},ip6={settings['ip6']}"]
+    # The hardware address follows the IP: else neighbours speak to a predecessor's for some seconds.
+    mac = "02:00:" + SUBNET4[number].packed.hex(":")
+    command += ["--network", f"{NETWORK}:ip={settings['ip']},ip6={settings['ip6']},mac={mac}"]
     command += [f"--env=SSH_KEY={settings['key']}"]
     command += [f"--label={label}" for label in options.label]
     command += [f"--label=postane.network={NETWORK}", f"--label=postane.settings={json.dumps(settings)}"]
@@ -282,7 +285,7 @@ def keep_log(box: Box) -> Path:
     """Saves what the container says and shows the end of it."""
     log = STATE / f"{box.name}.log"
     with log.open("w") as output:
-        for command in (podman("logs", box.name), box.ssh("journalctl --no-pager --boot", wait=2)):
+        for command in (podman("logs", box.name), box.ssh("journalctl --no-pager", wait=2)):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 subprocess.run(command, stdout=output, stderr=output, timeout=20, check=False)
     for line in log.read_text(errors="replace").splitlines()[-10:]:
