@@ -32,7 +32,8 @@ def parse_quota(text: str) -> int:
     found = _QUOTA.fullmatch(text.strip())
     if not found:
         raise UsageError(f"{text!r} is no quota; write 500M, 2G, or 0 for none")
-    return int(found["number"]) * 1024 ** " KMGT".index(found["unit"].upper() or " ")
+    exponent = " KMGT".index(found["unit"].upper() or " ")
+    return int(found["number"]) << 10 * exponent
 
 
 def add(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import typer
+import click
 
 from postane.admin.site import Site
 
 
 def config_path() -> Path:
-    return Path(typer.main.click.get_current_context().find_root().params["config"])
+    return Path(click.get_current_context().find_root().params["config"])
 
 
 def site() -> Site:

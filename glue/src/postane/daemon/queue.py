@@ -29,17 +29,17 @@ class Ways:
         self.notices = notices
 
 
-def job(config: Config, make_ways: Callable[[Config, SpoolView], Ways]) -> Job:
+def job(config: Config, make_ways: Callable[[Config], Ways]) -> Job:
     def work(pipes: Pipes) -> None:
         run(pipes, lambda stop: serve(config, make_ways, stop))
 
     return Job("queue", work, alone=True)
 
 
-async def serve(config: Config, make_ways: Callable[[Config, SpoolView], Ways], stop: Stop) -> None:
+async def serve(config: Config, make_ways: Callable[[Config], Ways], stop: Stop) -> None:
     """Works off the queue until `stop`, then lets deliveries under way end."""
     view = SpoolView(Path(config.state) / "spool", config.spool)
-    ways = make_ways(config, view)
+    ways = make_ways(config)
     runner = QueueRunner(view, ways.routes, ways.notices, config.queue)
     control = Control(runner)
     await control.start(Path(config.runtime) / "queue.sock")

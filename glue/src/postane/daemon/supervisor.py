@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from postane.core.errors import PostaneError
+from postane.observe.notify import Notifier
 
 log = structlog.get_logger("supervisor")
 
@@ -73,12 +74,12 @@ class Supervisor:
         make_jobs: Callable[[], Sequence[Job]],
         *,
         drain_timeout: float,
-        notify: Callable[[str], object],
+        notifier: Notifier,
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._make_jobs = make_jobs
         self._drain_timeout = drain_timeout
-        self._notify = notify
+        self._notifier = notifier
         self._on_ready = on_ready
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
@@ -167,7 +168,7 @@ class Supervisor:
         if self._stop_at:
             self._kill_all(signal.SIGKILL)
             return
-        self._notify("STOPPING=1")
+        self._notifier.stopping()
         log.info("stopping", workers=len(self._children))
         self._stop_at = time.monotonic() + self._drain_timeout
         self._missing = []
@@ -180,12 +181,12 @@ class Supervisor:
                 os.kill(child.pid, number)
 
     def _reload(self) -> None:
-        self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._notifier.reloading()
         try:
             jobs = list(self._make_jobs())
         except PostaneError as error:
             log.error("reload_refused", reason=str(error))
-            self._notify("READY=1")
+            self._notifier.ready()
             return
         log.info("reloading")
         self._generation += 1
@@ -229,7 +230,7 @@ class Supervisor:
         for child in self._children.values():
             if child.generation < self._generation and not child.stopping:
                 self._retire(child)
-        self._notify("READY=1")
+        self._notifier.ready()
         if not self._was_ready:
             self._was_ready = True
             log.info("ready", workers=len(current))
@@ -270,7 +271,7 @@ class Supervisor:
 
     def _check(self) -> None:
         now = time.monotonic()
-        self._notify("WATCHDOG=1")
+        self._notifier.watchdog()
         for child in self._children.values():
             if now - child.seen > _SILENT and not child.stopping:
                 log.error("worker_hangs", worker=child.job.name, pid=child.pid, silent=round(now - child.seen))

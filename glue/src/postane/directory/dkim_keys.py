@@ -41,7 +41,7 @@ def make_keys(session: Session, domain: Domain, state: str, prefix: str) -> None
     for algorithm in ("rsa", "ed25519"):
         if any(row.algorithm == algorithm and row.active for row in rows):
             continue
-        selector = _free_selector(f"{prefix}-{algorithm}", {row.selector for row in rows})
+        selector = _free_selector(f"{prefix}-{algorithm}-", {row.selector for row in rows})
         public = _make_file(folder_of(state, domain.name) / f"{selector}.pem", algorithm)
         session.add(DkimKey(domain_id=domain.id, selector=selector, algorithm=algorithm, public_key=public))
 

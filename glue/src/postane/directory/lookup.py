@@ -17,9 +17,9 @@ import os
 import sqlite3
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from hashlib import sha256
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -29,6 +29,7 @@ from postane.core.address import Address
 from postane.core.envelope import Recipient
 from postane.core.errors import AddressError, TemporaryError
 from postane.core.ports import Login, Resolved
+from postane.directory.dkim_keys import Key, keys_of
 from postane.directory.passwords import hash_password, verify_password
 from postane.storage.engine import Database, sqlite_file
 from postane.storage.schema import Account, Alias, Credential, Domain
@@ -42,8 +43,11 @@ _LOGIN_LIFE = 300.0  # seconds a successful login is believed again without the 
 class Lookup:
     """One for each process, made in it."""
 
-    def __init__(self, database: Database, settings: Settings, host: str, tag_separator: str = "+") -> None:
+    def __init__(self, database: Database, settings: Settings, host: str, state: str, tag_separator: str = "+") -> None:
+        """`state` is the state folder, in which the keys lie."""
         self._database = database
+        self._state = state
+        self._keys: dict[str, tuple[float, Sequence[Key]]] = {}
         self._settings = settings
         self._host = host
         self._separator = tag_separator
@@ -51,7 +55,7 @@ class Lookup:
         self._hashing = ThreadPoolExecutor(2, thread_name_prefix="password")
         self._resolved: OrderedDict[str, tuple[float, Resolved]] = OrderedDict()
         self._logins: dict[bytes, tuple[float, Login]] = {}
-        self._key = os.urandom(32)
+        self._secret = os.urandom(32)
         self._changes = _Changes(database.url, settings.cache_seconds)
         self._nobody = hash_password("nobody has this password")
 
@@ -94,12 +98,25 @@ class Lookup:
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
 
+    # -- signing --------------------------------------------------------------------------------------------------
+
+    def signing_keys(self, domain: str) -> Sequence[Key]:
+        """The active DKIM keys of a hosted domain; may be called from any thread."""
+        self._forget_if_changed()
+        known = self._keys.get(domain)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        with self._database.session() as session:
+            keys = [key for key in keys_of(session, domain, self._state) if key.active]
+        self._keys[domain] = (time.monotonic() + min(self._changes.life, 60.0), keys)
+        return keys
+
     # -- logins ---------------------------------------------------------------------------------------------------
 
     async def authenticate(self, login: str, password: str) -> Login | None:
         """A login is an address in any spelling. A wrong name costs the same hash as a wrong password."""
         self._forget_if_changed()
-        proof = hmac.digest(self._key, f"{login}\0{password}".encode("utf-8", "surrogatepass"), sha256)
+        proof = hmac.digest(self._secret, f"{login}\0{password}".encode("utf-8", "surrogatepass"), "sha256")
         known = self._logins.get(proof)
         if known is not None and known[0] > time.monotonic():
             return known[1]
@@ -139,6 +156,7 @@ class Lookup:
         if self._changes.seen():
             self._resolved.clear()
             self._logins.clear()
+            self._keys.clear()
 
     def close(self) -> None:
         self._threads.shutdown()

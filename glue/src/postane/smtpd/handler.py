@@ -361,13 +361,12 @@ class MailHandler:
                 log.info("refused", trace_id=envelope.id, client_ip=peer.ip, reply=str(reply), reason=verdict.why)
                 return reply
             head += b"".join(f"{name}: {value}\r\n".encode() for name, value in verdict.headers)
-        if peer.login and self._signer is not None and transaction.sender is not None:
+        if peer.login and self._signer is not None:
+            domain = transaction.sender.key_domain if transaction.sender else peer.login.rpartition("@")[2]
             try:
-                loop = asyncio.get_running_loop()
                 # Signing is arithmetic that gives the interpreter free: beside the loop, not in it.
-                signature = await loop.run_in_executor(
-                    None, self._signer.sign, transaction.sender.key_domain, b"", draft
-                )
+                loop = asyncio.get_running_loop()
+                signature = await loop.run_in_executor(None, self._signer.sign, domain, b"", draft)
                 head = signature + head
             except TemporaryError as error:
                 self.handle_reset(server)

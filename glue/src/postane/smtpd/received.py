@@ -33,4 +33,4 @@ def received(peer: Peer, host: str, message_id: str, now: float, *, smtputf8: bo
         version, _, cipher = peer.tls.partition(" ")
         lines.append(f"(version={version} cipher={cipher})")
     lines.append(f"id {message_id}" + (f" for <{recipient}>" if recipient else ""))
-    return ("Received: " + "\r\n\t".join(lines) + f"; {formatdate(now)}\r\n").encode("utf-8")
+    return ("Received: " + "\r\n\t".join(lines) + f"; {formatdate(now, usegmt=False)[:-5]}+0000\r\n").encode("utf-8")

@@ -1,0 +1,67 @@
+"""The processes as they are started: by systemd (`postane daemon …`) or by a developer (`postane dev`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from postane.config.load import load
+from postane.config.model import Config
+from postane.daemon import queue, smtpd
+from postane.daemon.sockets import from_systemd
+from postane.daemon.supervisor import Job, Supervisor
+from postane.daemon.wiring import queue_ways, smtp_parts
+from postane.observe.log import configure
+from postane.observe.notify import Notifier
+from postane.smtpd.tls import make_context
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A file that is read again at each reload, or a configuration that stands fast."""
+
+    path: Path | None = None
+    config: Config | None = None
+
+    def read(self) -> Config:
+        """Raises ConfigError; a certificate that cannot be loaded is one too."""
+        config = self.config or load(self.path or Path("/etc/postane/postane.yml"))
+        make_context(config.tls)
+        return config
+
+
+def run_smtpd(settings: Settings) -> int:
+    """The SMTP service: supervisor and workers."""
+    first = settings.read()
+    configure(first.log.level, first.log.format, service="smtpd")
+    doors = smtpd.open_doors(first, from_systemd(os.environ))
+    return _supervise(lambda: smtpd.jobs(settings.read(), doors, smtp_parts), first.smtp.drain_timeout + 5)
+
+
+def run_queue(settings: Settings) -> int:
+    """The queue: one worker under the same supervisor, so that it too is watched and renewed."""
+    first = settings.read()
+    configure(first.log.level, first.log.format, service="queue")
+    Path(first.runtime).mkdir(parents=True, exist_ok=True)
+    return _supervise(lambda: [queue.job(settings.read(), queue_ways)], 30.0)
+
+
+def run_dev(config: Config, on_ready: Callable[[], None]) -> int:
+    """Both in one process tree."""
+    settings = Settings(config=config)
+    configure(config.log.level, config.log.format)
+    doors = smtpd.open_doors(settings.read(), {})
+    return _supervise(
+        lambda: [*smtpd.jobs(config, doors, smtp_parts), queue.job(config, queue_ways)],
+        config.smtp.drain_timeout + 5,
+        on_ready,
+    )
+
+
+def _supervise(
+    jobs: Callable[[], Sequence[Job]], drain_timeout: float, on_ready: Callable[[], None] = lambda: None
+) -> int:
+    supervisor = Supervisor(jobs, drain_timeout=drain_timeout, notifier=Notifier.from_environment(), on_ready=on_ready)
+    return supervisor.run()
