@@ -3,7 +3,8 @@
 A message goes once to all its recipients; each has a reply of its own after the data, so one full mailbox delays or
 bounces nobody else's copy. A server that is away, silent or broken delays; nothing is ever lost or bounced by that.
 
-Dovecot speaks no SMTPUTF8: addresses and headers in UTF-8 are handed over as they are, without the parameter.
+Dovecot speaks no SMTPUTF8: the sender and headers in UTF-8 are handed over as they are, without the parameter;
+recipients are named in ASCII (mailbox_name).
 A message may be delivered twice where the server took it and its reply was lost; LMTP has no way to know.
 """
 
@@ -19,6 +20,7 @@ from postane.core.ports import Claimed
 from postane.core.reply import Reply
 from postane.delivery.dots import Piece, stuffed
 from postane.delivery.lmtp_wire import ConnectionLostError, Wire
+from postane.delivery.mailbox_name import mailbox_name
 from postane.delivery.pool import Pool
 from postane.delivery.words import silence
 
@@ -133,7 +135,7 @@ class _Transaction:
         wire, wait = self._wire, self._settings.command_timeout
         recipients = self._recipients
         commands = [f"MAIL FROM:<{self._message.envelope.sender}>\r\n"]
-        commands += [f"RCPT TO:<{recipient.address}>\r\n" for recipient in recipients]
+        commands += [f"RCPT TO:<{mailbox_name(recipient.address)}>\r\n" for recipient in recipients]
         commands.append("DATA\r\n")
         mail, *rcpts, data = wire.expect(len(commands))
         wire.send("".join(commands).encode())
