@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 BIN := $(CURDIR)/.venv/bin
+PYTEST := cd glue && $(BIN)/pytest
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -10,4 +11,22 @@ help: ## list the targets
 tools: ## make the tools' environment (.venv) from glue/uv.lock
 	@scripts/tools
 
-.PHONY: help tools
+demo: tools ## provision a container with site.yml, send a mail and read it over IMAP, POP3 and the web
+	@$(BIN)/python scripts/demo up
+
+demo-down: tools ## remove all that `make demo` made
+	@$(BIN)/python scripts/demo down
+
+lint: tools ## format, style, types, floors, YAML, Ansible
+	@scripts/lint
+
+test-fast: tools ## unit and wire tests, in under two minutes
+	@$(PYTEST) tests/unit tests/wire
+
+test: lint test-fast ## everything: lint, unit, wire, crash, containers, the whole site on Debian 12 and 13
+	@scripts/test-deps
+	@$(PYTEST) tests/crash
+	@$(PYTEST) tests/integration -m "not site"
+	@molecule/run
+
+.PHONY: help tools demo demo-down lint test-fast test

@@ -87,9 +87,12 @@ def message(sender: str, to: Sequence[str], subject: str, body: str = "Hello.\n"
 # -- SMTP and LMTP ------------------------------------------------------------------------------------------------
 
 
-class _Smtp(smtplib.SMTP):
+class Smtp(smtplib.SMTP):
+    """`transcript` is what was said, as `C: …` and `S: …`: logins hidden, message text left out."""
+
     def __init__(self, host: Host, service: str) -> None:
         self._door = host, service
+        self.transcript: list[str] = []
         super().__init__(host.name, host.ports[service], timeout=TIMEOUT)
         self.ehlo_or_helo_if_needed()
 
@@ -98,11 +101,22 @@ class _Smtp(smtplib.SMTP):
         made = host.connect(service)
         return host.tls().wrap_socket(made, server_hostname=host.name) if service == "submissions" else made
 
+    def putcmd(self, cmd: str, args: str = "") -> None:
+        self.transcript.append("C: " + re.sub(r"^(AUTH \w+) .*", r"\1 …", f"{cmd} {args}".strip(), flags=re.I))
+        super().putcmd(cmd, args)
+
+    def getreply(self) -> tuple[int, bytes]:
+        code, text = super().getreply()
+        lines = text.decode(errors="replace").split("\n")
+        for number, line in enumerate(lines):
+            self.transcript.append(f"S: {code}{'-' if number < len(lines) - 1 else ' '}{line}")
+        return code, text
+
 
 @contextmanager
-def smtp(host: Host, service: str = "smtp") -> Iterator[smtplib.SMTP]:
+def smtp(host: Host, service: str = "smtp") -> Iterator[Smtp]:
     """A session after EHLO, in TLS except on port 25."""
-    with _Smtp(host, service) as session:
+    with Smtp(host, service) as session:
         if service == "submission":
             session.starttls(context=host.tls())
             session.ehlo()
@@ -111,8 +125,8 @@ def smtp(host: Host, service: str = "smtp") -> Iterator[smtplib.SMTP]:
 
 def submit(
     host: Host, login: str, password: str, mail: EmailMessage, to: Sequence[str], *, service: str = "submission"
-) -> None:
-    """Sends as a mail program does. Raises LoginRefusedError, or smtplib's exceptions."""
+) -> list[str]:
+    """Sends as a mail program does; returns the transcript. Raises LoginRefusedError, or smtplib's exceptions."""
     with smtp(host, service) as session:
         code, text = session.docmd("AUTH", f"PLAIN {_plain(login, password)}")
         if code != 235:
@@ -121,6 +135,7 @@ def submit(
         policy = email.policy.SMTPUTF8 if utf8 else email.policy.SMTP
         options = ["SMTPUTF8", "BODY=8BITMIME"] if utf8 else []
         session.sendmail(login, to, mail.as_bytes(policy=policy), mail_options=options)
+    return session.transcript
 
 
 def deliver(path: Path, mail: EmailMessage, to: Sequence[str], sender: str = "") -> dict[str, tuple[int, str]]:
