@@ -123,7 +123,7 @@ class _Transaction:
     async def run(self, chunks: Iterable[Piece]) -> bool:
         """True if the server answered. What it said is in `outcomes`."""
         try:
-            await self._talk(chunks)
+            await self._talk(chunks, self._message.envelope.sender)
         except (ConnectionLostError, OSError, TimeoutError) as error:
             self._fault = _lost(self._recipients, f"{self._settings.lmtp}: {silence(error, 'it fell silent')}", "4.4.2")
         except BaseException:  # cancelled, or the message cannot be read on: the server must not take half of it
@@ -131,10 +131,10 @@ class _Transaction:
             raise
         return self.begun
 
-    async def _talk(self, chunks: Iterable[Piece]) -> None:
+    async def _talk(self, chunks: Iterable[Piece], sender: str) -> None:
         wire, wait = self._wire, self._settings.command_timeout
         recipients = self._recipients
-        commands = [f"MAIL FROM:<{self._message.envelope.sender}>\r\n"]
+        commands = [f"MAIL FROM:<{sender}>\r\n"]
         commands += [f"RCPT TO:<{mailbox_name(recipient.address)}>\r\n" for recipient in recipients]
         commands.append("DATA\r\n")
         mail, *rcpts, data = wire.expect(len(commands))
@@ -150,6 +150,13 @@ class _Transaction:
                 # Where MAIL was refused, the RCPT only says "need MAIL first": the first word counts.
                 self._replies[recipient.address] = said if reply.ok else reply
         go = await wire.answer(data, wait)
+        if reply.permanent and not sender.isascii() and go.code != 354:
+            # Dovecot may refuse UTF-8 here too. The mail is worth more than its return path.
+            self._replies.clear()
+            await self._reset()
+            self.clean = False
+            await self._talk(chunks, "")
+            return
         if not accepted:
             if go.code == 354:  # an odd server: ending the data would leave us guessing how many replies come
                 return
