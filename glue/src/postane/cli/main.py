@@ -7,11 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from postane.admin.site import DEFAULT_CONFIG
 from postane.cli import account, alias, config, daemon, dev, directory, domain, queue, tenant
+from postane.cli.site import choose
 from postane.core.errors import PostaneError
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ def _root(
     ] = False,
 ) -> None:
     """Postane: the mail platform of this host, its domains, its accounts and its queue."""
+    choose(config)
 
 
 def _version() -> None:
@@ -62,17 +63,10 @@ app.command("dev")(dev.dev)
 def main(arguments: list[str] | None = None) -> None:
     """The entry point: never a traceback for what a person can act on."""
     try:
-        code = app(arguments, standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(0)
-    except click.UsageError as error:
-        error.show()
-        sys.exit(64)
-    except click.Abort:
-        typer.echo("given up", err=True)
-        sys.exit(75)
+        app(arguments)
+    except SystemExit as error:
+        # Typer says 2 for a wrong command line.
+        sys.exit(64 if error.code == 2 else error.code)
     except PostaneError as error:
         typer.echo(f"postane: {error}", err=True)
         if error.hint:

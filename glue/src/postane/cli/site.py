@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from pathlib import Path
 
-import click
+from postane.admin.site import DEFAULT_CONFIG, Site
 
-from postane.admin.site import Site
+_chosen: ContextVar[Path] = ContextVar("config", default=DEFAULT_CONFIG)
+
+
+def choose(path: Path) -> None:
+    """Said once, by the root command, before any verb runs."""
+    _chosen.set(path)
 
 
 def config_path() -> Path:
-    return Path(click.get_current_context().find_root().params["config"])
+    return _chosen.get()
 
 
 def site() -> Site:
