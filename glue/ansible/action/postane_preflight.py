@@ -39,7 +39,8 @@ class ActionModule(ActionBase):
         else:
             hosts, broken = _hosts(task_vars)
             version = tuple(int(part) for part in __version__.split(".")[:2])
-            found = broken + inventory.findings(hosts, _role_variables(), ansible_version=version)
+            secrets = inventory.Secrets(in_clear=_in_clear)
+            found = broken + inventory.findings(hosts, _role_variables(), ansible_version=version, secrets=secrets)
         lines = [f"{_place(finding.value)}{finding.text}" for finding in found]
         faults = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
         # The lines stand beside `msg`, since Ansible shows the message of a failed task twice; and as one text with
@@ -69,11 +70,18 @@ def _hosts(task_vars):
                 name=name,
                 groups=frozenset(variables.pop("group_names", ())),
                 address=str(variables.pop("ansible_host", "") or ""),
-                port=int(variables.pop("ansible_port", 0) or 22),
+                port=_port(variables.pop("ansible_port", None)),
                 variables=variables,
             )
         )
     return hosts, broken
+
+
+def _port(value):
+    try:
+        return int(value or 22)
+    except ValueError:  # Ansible itself says so when it connects
+        return 0
 
 
 def _role_variables():
@@ -93,14 +101,33 @@ def _releases(task_vars):
     return releases
 
 
-def _place(value):
-    """`file:line: ` where Ansible knows it; it keeps that for text that came as written, and not in its public API."""
+def _origin(value):
+    """(file, line) where a value is written, (None, 0) where Ansible does not know.
+
+    Ansible keeps it for text that came as written or from a template there; not in its public API.
+    """
     try:
         from ansible._internal._datatag._tags import Origin
 
         origin = Origin.get_tag(value)
-        path = Path(origin.path)
+        return Path(origin.path), origin.line_num or 0
     except (ImportError, AttributeError, TypeError):
+        return None, 0
+
+
+def _place(value):
+    """`file:line: ` for people, empty where it is not known."""
+    path, line = _origin(value)
+    if path is None:
         return ""
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    return f"{shown}:{origin.line_num}: " if origin.line_num else f"{shown}: "
+    return f"{shown}:{line}: " if line else f"{shown}: "
+
+
+def _in_clear(value):
+    """True if the very text of the value stands in its line: it is neither encrypted nor fetched by a template."""
+    path, line = _origin(value)
+    try:
+        return str(value) in path.read_text(encoding="utf-8").splitlines()[line - 1]
+    except (AttributeError, OSError, ValueError, IndexError):
+        return False

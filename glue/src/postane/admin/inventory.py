@@ -65,43 +65,6 @@ class Finding:
     value: object = None
 
 
-def findings(
-    hosts: Sequence[Host],
-    role_variables: Collection[str],
-    *,
-    ansible_version: tuple[int, ...] = OLDEST_ANSIBLE,
-    secret: Callable[[str], str] | None = None,
-) -> list[Finding]:
-    """All faults of the inventory, each text once. `hosts` are all hosts, ours or not.
-
-    `role_variables` are the names that roles document; `secret` says what is wrong with a password file ("": nothing).
-    """
-    found = [
-        *_tool_faults(ansible_version),
-        *_group_faults(hosts),
-        *_name_faults([host for host in hosts if "postane_hosts" in host.groups]),
-    ]
-    known = {*role_variables, *SHARED_VARIABLES}
-    for host in hosts:
-        if "postane_hosts" in host.groups:
-            found += _variable_faults(host, known)
-            found += _address_faults(host)
-            # `make demo` makes the passwords together with the container: one line is enough where both are missing.
-            absent = host.demo and not host.address
-            found += _domain_faults(host, (lambda _: "") if absent else (secret or secret_fault))
-    return list({finding.text: finding for finding in found}.values())
-
-
-def release_findings(releases: Mapping[str, tuple[str, str]]) -> list[Finding]:
-    """Hosts whose (distribution, major version) is not supported. `releases` is by host name."""
-    wanted = " or ".join(f"{number} ({name})" for number, name in RELEASES.items())
-    return [
-        Finding(f"{host}: {distribution or 'an unknown system'} {version} is not supported: Debian {wanted} is needed")
-        for host, (distribution, version) in sorted(releases.items())
-        if distribution != "Debian" or version not in RELEASES
-    ]
-
-
 def secret_fault(path: str) -> str:
     """What is wrong with a password file; "" if nothing is."""
     file = Path(path).expanduser()
@@ -118,6 +81,53 @@ def secret_fault(path: str) -> str:
     if mode & 0o077:
         return f"the password file {path} can be read by others: chmod 600 {path}"
     return "" if text else f"the password file {path} is empty"
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """How secrets are looked at: what is wrong with a password file ("": nothing), and whether a value that stands
+    in the inventory stands there in clear text.
+    """
+
+    file_fault: Callable[[str], str] = secret_fault
+    in_clear: Callable[[object], bool] = lambda _: False
+
+
+def findings(
+    hosts: Sequence[Host],
+    role_variables: Collection[str],
+    *,
+    ansible_version: tuple[int, ...] = OLDEST_ANSIBLE,
+    secrets: Secrets | None = None,
+) -> list[Finding]:
+    """All faults of the inventory, each text once. `hosts` are all hosts, ours or not.
+
+    `role_variables` are the names that roles document.
+    """
+    found = [
+        *_tool_faults(ansible_version),
+        *_group_faults(hosts),
+        *_name_faults([host for host in hosts if "postane_hosts" in host.groups]),
+    ]
+    known = {*role_variables, *SHARED_VARIABLES}
+    for host in hosts:
+        if "postane_hosts" in host.groups:
+            found += _variable_faults(host, known)
+            found += _address_faults(host)
+            # `make demo` makes the passwords together with the container: one line is enough where both are missing.
+            absent = host.demo and not host.address
+            found += _domain_faults(host, Secrets(lambda _: "") if absent else (secrets or Secrets()))
+    return list({finding.text: finding for finding in found}.values())
+
+
+def release_findings(releases: Mapping[str, tuple[str, str]]) -> list[Finding]:
+    """Hosts whose (distribution, major version) is not supported. `releases` is by host name."""
+    wanted = " or ".join(f"{number} ({name})" for number, name in RELEASES.items())
+    return [
+        Finding(f"{host}: {distribution or 'an unknown system'} {version} is not supported: Debian {wanted} is needed")
+        for host, (distribution, version) in sorted(releases.items())
+        if distribution != "Debian" or version not in RELEASES
+    ]
 
 
 def _tool_faults(version: tuple[int, ...]) -> Iterator[Finding]:
@@ -229,7 +239,7 @@ def _kind(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
     return "" if address.is_global else "a private"
 
 
-def _domain_faults(host: Host, secret: Callable[[str], str]) -> Iterator[Finding]:
+def _domain_faults(host: Host, secrets: Secrets) -> Iterator[Finding]:
     domains = host.variables.get("postane_domains", [])
     if not isinstance(domains, list):
         yield Finding("postane_domains: a list of domains is needed, each beginning with `- name:`", domains)
@@ -252,7 +262,7 @@ def _domain_faults(host: Host, secret: Callable[[str], str]) -> Iterator[Finding
         seen.add(name)
         taken: set[str] = set()
         for account in _entries(domain, "accounts"):
-            yield from _account_faults(given, account, taken, secret)
+            yield from _account_faults(given, account, taken, secrets)
         for alias in _entries(domain, "aliases"):
             yield from _alias_faults(given, alias, taken)
         for key in ("accounts", "aliases"):
@@ -260,7 +270,7 @@ def _domain_faults(host: Host, secret: Callable[[str], str]) -> Iterator[Finding
                 yield Finding(f"domain {given}: {key} is no list", domain[key])
 
 
-def _account_faults(domain: str, account: object, taken: set[str], secret: Callable[[str], str]) -> Iterator[Finding]:
+def _account_faults(domain: str, account: object, taken: set[str], secrets: Secrets) -> Iterator[Finding]:
     if not isinstance(account, dict) or not account.get("name"):
         yield Finding(f"domain {domain}: the account {_short(account)} has no `name:`", account)
         return
@@ -269,10 +279,13 @@ def _account_faults(domain: str, account: object, taken: set[str], secret: Calla
     yield from _mailbox_faults("account", str(account["name"]), domain, taken, account["name"])
     if "password" in account and "password_file" in account:
         yield Finding(f"account {address}: it has a password and a password_file: keep one", account["password_file"])
-    elif "password_file" in account and (fault := secret(str(account["password_file"]))):
+    elif "password_file" in account and (fault := secrets.file_fault(str(account["password_file"]))):
         yield Finding(f"account {address}: {fault}", account["password_file"])
     elif "password" in account and not account["password"]:
         yield Finding(f"account {address}: the password is empty", account["name"])
+    elif "password" in account and secrets.in_clear(account["password"]):
+        remedy = "put it into a password_file, or encrypt it by ansible-vault encrypt_string"
+        yield Finding(f"account {address}: the password stands there in clear text: {remedy}", account["password"])
 
 
 def _alias_faults(domain: str, alias: object, taken: set[str]) -> Iterator[Finding]:

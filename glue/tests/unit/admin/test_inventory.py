@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from postane.admin.inventory import SHARED_VARIABLES, Finding, Host, findings, release_findings, secret_fault
+from postane.admin.inventory import SHARED_VARIABLES, Finding, Host, Secrets, findings, release_findings, secret_fault
 
 ROOT = Path(__file__).parents[4]
 ALL = frozenset({"all", "postane_hosts", "mail", "dns", "web"})
@@ -18,7 +18,10 @@ SOUND: dict[str, Any] = {
         {
             "name": "örnek.dev",
             "tenant": "ornek",
-            "accounts": [{"name": "ayse", "password_file": "/secrets/ayse", "quota": "1 GiB"}, {"name": "çiğdem"}],
+            "accounts": [
+                {"name": "ayse", "password_file": "/secrets/ayse", "quota": "1 GiB"},
+                {"name": "çiğdem", "password": "vaulted"},
+            ],
             "aliases": [
                 {"name": "info", "targets": ["ayse@örnek.dev", "a@elsewhere.dev"]},
                 {"name": "*", "targets": ["ayse@örnek.dev"]},
@@ -33,7 +36,8 @@ def host(name: str = "mail.ornek.dev", *, groups: frozenset[str] = ALL, address:
 
 
 def lines(*hosts: Host, secret: str = "", **more: Any) -> list[str]:
-    return [one.text for one in findings(hosts, {"web_port", "firewall_rules"}, secret=lambda _: secret, **more)]
+    secrets = Secrets(lambda _: secret, in_clear=lambda value: value == "clear")
+    return [one.text for one in findings(hosts, {"web_port", "firewall_rules"}, secrets=secrets, **more)]
 
 
 def domain(**keys: Any) -> dict[str, Any]:
@@ -129,6 +133,7 @@ def test_a_demo_that_is_not_up_has_one_line() -> None:
         (account(name="ayse", pasword_file="x"), "there is no key pasword_file; did you mean password_file?"),
         (account(name="ayse", password="x", password_file="y"), "it has a password and a password_file: keep one"),
         (account(name="ayse", password=""), "account ayse@ornek.dev: the password is empty"),
+        (account(name="ayse", password="clear"), "account ayse@ornek.dev: the password stands there in clear text"),
         (alias(name="info"), "alias info@ornek.dev: it needs a list of targets"),
         (alias(name="info", targets=[]), "alias info@ornek.dev: it needs a list of targets"),
         (alias(name="info", targets=["ayse"]), "alias info@ornek.dev: target ayse: an address is local@domain"),
@@ -193,7 +198,7 @@ def test_an_old_ansible() -> None:
 
 def test_a_finding_carries_the_value_for_its_place() -> None:
     value = "10.0.0.5"
-    assert findings([host(postane_public_ipv4=value)], (), secret=lambda _: "")[0].value is value
+    assert findings([host(postane_public_ipv4=value)], (), secrets=Secrets(lambda _: ""))[0].value is value
 
 
 def test_secret_files(tmp_path: Path) -> None:

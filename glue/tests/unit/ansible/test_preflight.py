@@ -89,11 +89,23 @@ def test_all_faults_are_shown_at_once_each_with_its_place(inventory: Path) -> No
     )
 
 
-def test_a_template_that_cannot_be_worked_out(inventory: Path) -> None:
+def test_secrets_and_templates(inventory: Path) -> None:
     file = inventory / "group_vars/all.yml"
-    file.write_text(file.read_text() + 'postane_secrets: "{{ nowhere }}"\n')
+    file.write_text(
+        file.read_text()
+        + """\
+      - name: mehmet
+        password: s3cret
+      - name: can
+        password: "{{ lookup('file', inventory_dir ~ '/ayse.txt') }}"
+postane_secrets: "{{ nowhere }}"
+"""
+    )
     code, said = preflight(inventory)
     assert code != 0
+    assert f"{file}:8: account mehmet@ornek.dev: the password stands there in clear text" in said
+    assert "account can@ornek.dev" not in said
+    assert "s3cret" not in said
     assert "mail.ornek.dev: postane_secrets cannot be worked out: 'nowhere' is undefined" in said
 
 
