@@ -1,0 +1,59 @@
+"""A name server on loopback that knows what a test tells it: UDP, in the test's own loop."""
+
+from __future__ import annotations
+
+import asyncio
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+
+
+class NameServer(asyncio.DatagramProtocol):
+    """`records` by (name, type), each a list of texts; a name with any record exists. `faults` by name: an rcode.
+
+    A fault of None is silence.
+    """
+
+    def __init__(self) -> None:
+        self.records: dict[tuple[str, str], list[str]] = {}
+        self.faults: dict[str, dns.rcode.Rcode | None] = {}
+        self.questions: list[tuple[str, str]] = []
+        self.ttl = 300
+        self._transport: asyncio.DatagramTransport | None = None
+
+    async def start(self) -> str:
+        """Returns host:port."""
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+        host, port = self._transport.get_extra_info("sockname")[:2]
+        return f"{host}:{port}"
+
+    def stop(self) -> None:
+        assert self._transport is not None
+        self._transport.close()
+
+    def add(self, name: str, kind: str, *texts: str) -> None:
+        self.records.setdefault((name, kind), []).extend(texts)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        query = dns.message.from_wire(data)
+        question = query.question[0]
+        name = question.name.to_text(omit_final_dot=True).lower()
+        kind = dns.rdatatype.to_text(question.rdtype)
+        self.questions.append((name, kind))
+        response = dns.message.make_response(query)
+        response.flags |= dns.flags.RA
+        if name in self.faults:
+            fault = self.faults[name]
+            if fault is None:
+                return
+            response.set_rcode(fault)
+        elif (name, kind) in self.records:
+            response.answer.append(dns.rrset.from_text(question.name, self.ttl, "IN", kind, *self.records[name, kind]))
+        elif not any(known == name or known.endswith(f".{name}") for known, _ in self.records):
+            response.set_rcode(dns.rcode.NXDOMAIN)
+        assert self._transport is not None
+        self._transport.sendto(response.to_wire(), addr)
