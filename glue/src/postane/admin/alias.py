@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import select
 
@@ -86,4 +86,4 @@ def _target(text: str) -> str:
     address = Address.parse(text.strip())
     if address.key_domain.startswith("["):
         raise AddressError(f"{text!r}: a target is an address with a domain")
-    return f"{address.local}@{domain_name(address.domain)}" if address.local == address.key_local else str(address)
+    return str(replace(address, domain=domain_name(address.domain)))

@@ -15,7 +15,7 @@ from postane.cli.site import choose
 from postane.core.errors import PostaneError
 
 app = typer.Typer(
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -39,6 +39,7 @@ Every verb that shows something takes `--json`. Exit codes are those of sysexits
 78 bad configuration."""
 )
 def _root(
+    context: typer.Context,
     config: Annotated[
         Path, typer.Option(envvar="POSTANE_CONFIG", help="The configuration file.", show_default=True)
     ] = DEFAULT_CONFIG,
@@ -48,6 +49,8 @@ def _root(
 ) -> None:
     """Postane: the mail platform of this host, its domains, its accounts and its queue."""
     choose(config)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def _version() -> None:

@@ -83,7 +83,11 @@ class Address:
         Raises AddressError that names what is wrong. An address literal (`user@[192.0.2.1]`) is read;
         control characters and NUL never are.
         """
-        if len(text) > MAX_PATH and len(text.encode()) > MAX_PATH:
+        try:
+            octets = len(text.encode())
+        except UnicodeEncodeError as error:
+            raise AddressError("the address is not text") from error  # a lone surrogate
+        if octets > MAX_PATH:
             raise AddressError(f"an address has at most {MAX_PATH} octets")
         local, at, domain = text.rpartition("@")
         if not at or not local or not domain:
@@ -96,7 +100,7 @@ class Address:
                 raise AddressError("the local part is empty")
         elif not _DOT_STRING.fullmatch(local) or any(0x80 <= ord(c) < 0xA0 for c in local):
             raise AddressError("the local part is malformed")
-        if len(local.encode("utf-8", "surrogatepass")) > MAX_LOCAL:
+        if len(local.encode()) > MAX_LOCAL:
             raise AddressError(f"the local part has at most {MAX_LOCAL} octets")
         key_domain = _literal(domain) if domain.startswith("[") else normal_domain(domain)
         return cls(local, domain, normal_local(local), key_domain)

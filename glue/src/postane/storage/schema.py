@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import ForeignKey, MetaData, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, MetaData, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 # Names for all constraints: a migration can only change what it can name, on SQLite as on PostgreSQL.
@@ -61,7 +61,7 @@ class Account(Base):
     address: Mapped[str] = mapped_column(unique=True)
     local_part: Mapped[str]
     display_name: Mapped[str] = mapped_column(default="")
-    quota_bytes: Mapped[int] = mapped_column(default=0)
+    quota_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     active: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[float] = mapped_column(default=_now)
 

@@ -15,7 +15,7 @@ def _id(table: str) -> list[SchemaItem]:
 
 
 def _created() -> sa.Column[float]:
-    return sa.Column("created_at", sa.Float, nullable=False)
+    return sa.Column("created_at", sa.Double, nullable=False)
 
 
 def _of(table: str, other: str, column: str, ondelete: str | None = None) -> list[SchemaItem]:
@@ -64,7 +64,7 @@ def upgrade() -> None:
         sa.Column("label", sa.String, nullable=False),
         sa.Column("hash", sa.String, nullable=False),
         _created(),
-        sa.Column("last_used_at", sa.Float),
+        sa.Column("last_used_at", sa.Double),
     )
     op.create_index("ix_credentials_account_id", "credentials", ["account_id"])
     op.create_table(

@@ -1,0 +1,174 @@
+"""Who a recipient is and whose a login is, asked of a real database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from postane.admin import account, alias, domain
+from postane.admin.site import Site
+from postane.config.model import Config
+from postane.core.address import Address
+from postane.core.errors import TemporaryError
+from postane.core.ports import Resolved
+from postane.directory.lookup import Lookup
+from postane.storage.engine import Database, url_of
+
+A, B = "password-a", "password-b"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    made = Site(Config(host="mail.host.test", state=str(tmp_path_factory.mktemp("directory"))))
+    made.database.upgrade()
+    domain.add(made, "demo.test", "bakery")
+    domain.add(made, "other.test", "bakery")
+    domain.add(made, "empty.test", "nobody")
+    domain.add(made, "müze.test")
+    account.add(made, "ayse@demo.test", A)
+    account.add(made, "mehmet@demo.test", B)
+    account.add(made, "çiğdem@demo.test", B)
+    account.add(made, "off@demo.test", B)
+    account.change(made, "off@demo.test", active=False)
+    account.add(made, "müdür@müze.test", B)
+    alias.put(made, "info@demo.test", ["ayse@demo.test", "mehmet@demo.test", "Away@Far.test"])
+    alias.put(made, "all@demo.test", ["info@demo.test", "ayse@demo.test"])
+    alias.put(made, "loop@demo.test", ["pool@demo.test", "ayse@demo.test"])
+    alias.put(made, "pool@demo.test", ["loop@demo.test"])
+    alias.put(made, "dead@demo.test", ["gone@demo.test"])
+    alias.put(made, "*@other.test", ["ayse@demo.test"])
+    alias.put(made, "abuse@demo.test", ["mehmet@demo.test"])
+    return made
+
+
+@pytest.fixture
+def lookup(site: Site) -> Iterator[Lookup]:
+    made = _lookup(site)
+    yield made
+    made.close()
+
+
+def _lookup(site: Site) -> Lookup:
+    config = site.config
+    return Lookup(Database(url_of(config)), config.directory, config.host, config.state)
+
+
+def ask(lookup: Lookup, address: str) -> Resolved:
+    return asyncio.run(lookup.resolve(Address.parse(address)))
+
+
+@pytest.mark.parametrize(
+    ("address", "targets"),
+    [
+        ("ayse@demo.test", ["ayse@demo.test"]),
+        ("AYSE@Demo.TEST", ["ayse@demo.test"]),
+        ("ayse+list@demo.test", ["ayse@demo.test"]),
+        ("Çiğdem@demo.test", ["çiğdem@demo.test"]),
+        ("C\u0327ig\u0306dem@demo.test", ["çiğdem@demo.test"]),
+        ("info@demo.test", ["ayse@demo.test", "mehmet@demo.test", "Away@far.test"]),
+        ("info+x@demo.test", ["ayse@demo.test", "mehmet@demo.test", "Away@far.test"]),
+        ("all@demo.test", ["ayse@demo.test", "mehmet@demo.test", "Away@far.test"]),
+        ("loop@demo.test", ["ayse@demo.test"]),
+        ("dead@demo.test", []),
+        ("off@demo.test", []),
+        ("nobody@demo.test", []),
+        ("anything@other.test", ["ayse@demo.test"]),
+        ("postmaster@demo.test", ["ayse@demo.test"]),
+        ("abuse@demo.test", ["mehmet@demo.test"]),
+        ("postmaster@other.test", ["ayse@demo.test"]),
+        ("postmaster@empty.test", ["ayse@demo.test"]),
+        ("postmaster@mail.host.test", ["ayse@demo.test"]),
+        ("nobody@mail.host.test", []),
+        ("müdür@xn--mze-hoa.test", ["müdür@xn--mze-hoa.test"]),
+        ("MÜDÜR@MÜZE.test", ["müdür@xn--mze-hoa.test"]),
+        ('"ayse"@demo.test', ["ayse@demo.test"]),
+    ],
+)
+def test_targets(lookup: Lookup, address: str, targets: list[str]) -> None:
+    resolved = ask(lookup, address)
+    assert resolved.known_domain
+    assert [target.address for target in resolved.targets] == targets
+    assert {t.kind for t in resolved.targets if t.address.endswith("far.test")} <= {"remote"}
+
+
+def test_foreign_domains_are_not_ours(lookup: Lookup) -> None:
+    for address in ("ayse@far.test", "ayse@sub.demo.test", "ayse@[192.0.2.1]"):
+        assert ask(lookup, address) == Resolved(False)
+
+
+def test_an_answer_is_kept_until_anybody_changes_something(site: Site, lookup: Lookup) -> None:
+    new = Address.parse("new@demo.test")
+    assert ask(lookup, "new@demo.test").targets == ()
+    assert lookup.resolve_cached(new) == ask(lookup, "new@demo.test")
+    account.add(site, "new@demo.test", A)
+    _within_a_second(lambda: [t.address for t in ask(lookup, "new@demo.test").targets] == ["new@demo.test"])
+    account.remove(site, "new@demo.test")
+    _within_a_second(lambda: ask(lookup, "new@demo.test").targets == ())
+
+
+def _within_a_second(true: object) -> None:
+    assert callable(true)
+    end = time.monotonic() + 1
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_logins(lookup: Lookup) -> None:
+    def login(name: str, password: str) -> str | None:
+        found = asyncio.run(lookup.authenticate(name, password))
+        return f"{found.account} {found.tenant}" if found else None
+
+    assert login("ayse@demo.test", A) == "ayse@demo.test bakery"
+    assert login("Ayse@DEMO.test", A) == "ayse@demo.test bakery"
+    assert login("ayse@demo.test", A) == "ayse@demo.test bakery"  # from memory now
+    for name, password in [
+        ("ayse@demo.test", B),
+        ("ayse@demo.test", ""),
+        ("ayse", A),
+        ("off@demo.test", B),
+        ("info@demo.test", A),
+        ("nobody@demo.test", A),
+        ("\ud800@demo.test", A),
+    ]:
+        assert login(name, password) is None
+
+
+def test_a_changed_password_ends_the_old_one(site: Site, lookup: Lookup) -> None:
+    account.add(site, "pw@demo.test", A)
+    _within_a_second(lambda: asyncio.run(lookup.authenticate("pw@demo.test", A)) is not None)
+    account.set_password(site, "pw@demo.test", B)
+    _within_a_second(lambda: asyncio.run(lookup.authenticate("pw@demo.test", A)) is None)
+    assert asyncio.run(lookup.authenticate("pw@demo.test", B)) is not None
+
+
+def test_may_send_as(lookup: Lookup) -> None:
+    def may(sender: str) -> bool:
+        return asyncio.run(lookup.may_send_as("ayse@demo.test", Address.parse(sender)))
+
+    assert may("ayse@demo.test")
+    assert may("Ayse+news@demo.test")
+    assert may("info@demo.test")
+    assert may("whoever@other.test")  # its catch-all is hers
+    assert not may("mehmet@demo.test")
+    assert not may("abuse@demo.test")
+    assert not may("ayse@far.test")
+
+
+def test_signing_keys(lookup: Lookup) -> None:
+    keys = lookup.signing_keys("demo.test")
+    assert [(key.selector, key.algorithm) for key in keys] == [("p-rsa-1", "rsa"), ("p-ed25519-1", "ed25519")]
+    assert all(key.path.stat().st_mode & 0o777 == 0o600 for key in keys)
+    assert lookup.signing_keys("far.test") == []
+
+
+def test_a_database_that_is_away_is_a_temporary_error(tmp_path: Path) -> None:
+    config = Config(host="mail.host.test", state=str(tmp_path / "none"))
+    lookup = _lookup(Site(config))
+    with pytest.raises(TemporaryError):
+        ask(lookup, "ayse@demo.test")
+    lookup.close()
