@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import dns.rcode
+import pytest
+
+from postane.config.model import Dns
+from postane.core.errors import ConfigError, TemporaryError
+from postane.dns.resolver import MailHost, NoSuchNameError, Resolver
+from support.dns import NameServer
+
+
+def asked(test: Callable[[NameServer, Resolver], Coroutine[Any, Any, None]]) -> None:
+    async def main() -> None:
+        server = NameServer()
+        resolver = Resolver(Dns(nameservers=(await server.start(),), timeout=0.6))
+        try:
+            await test(server, resolver)
+        finally:
+            server.stop()
+
+    asyncio.run(main())
+
+
+def test_typed_answers() -> None:
+    async def test(server: NameServer, resolver: Resolver) -> None:
+        server.add("x.test", "MX", "20 b.x.test.", "10 A.x.test.")
+        server.add("null.test", "MX", "0 .")
+        server.add("a.x.test", "A", "192.0.2.1")
+        server.add("a.x.test", "AAAA", "2001:db8::1")
+        server.add("x.test", "TXT", '"v=spf1 " "-all"')
+        server.add("1.2.0.192.in-addr.arpa", "PTR", "a.x.test.")
+        assert await resolver.mail_hosts("x.test") == (MailHost(10, "a.x.test"), MailHost(20, "b.x.test"))
+        assert await resolver.mail_hosts("null.test") == (MailHost(0, ""),)
+        assert await resolver.mail_hosts("a.x.test") == ()
+        assert await resolver.addresses("a.x.test") == ("2001:db8::1", "192.0.2.1")
+        assert await resolver.addresses("a.x.test", ipv6=False) == ("192.0.2.1",)
+        assert await resolver.addresses("gone.x.test") == ()
+        assert await resolver.texts("x.test") == ("v=spf1 -all",)
+        assert await resolver.names("192.0.2.1") == ("a.x.test",)
+        assert await resolver.names("192.0.2.9") == ()
+
+    asked(test)
+
+
+def test_no_such_name() -> None:
+    async def test(server: NameServer, resolver: Resolver) -> None:
+        server.add("x.test", "A", "192.0.2.1")
+        for name in ("gone.test", "a" * 64 + ".test", "two..dots"):
+            with pytest.raises(NoSuchNameError):
+                await resolver.mail_hosts(name)
+
+    asked(test)
+
+
+@pytest.mark.parametrize("fault", [dns.rcode.SERVFAIL, None])
+def test_what_cannot_be_said_now_is_temporary(fault: dns.rcode.Rcode | None) -> None:
+    async def test(server: NameServer, resolver: Resolver) -> None:
+        server.faults["x.test"] = fault
+        with pytest.raises(TemporaryError, match=r"x\.test MX"):
+            await resolver.mail_hosts("x.test")
+        with pytest.raises(TemporaryError):
+            await resolver.addresses("x.test")
+
+    asked(test)
+
+
+def test_answers_are_kept_for_their_time() -> None:
+    async def test(server: NameServer, resolver: Resolver) -> None:
+        server.add("x.test", "MX", "10 a.x.test.")
+        await resolver.mail_hosts("x.test")
+        await resolver.mail_hosts("x.test")
+        assert server.questions == [("x.test", "MX")]
+
+    asked(test)
+
+
+@pytest.mark.parametrize("text", ["ns.example", "192.0.2.1:dns", "[::1", "192.0.2.300"])
+def test_nameserver_must_be_an_address(text: str) -> None:
+    with pytest.raises(ConfigError, match="nameservers"):
+        Resolver(Dns(nameservers=(text,)))
+
+
+def test_forms_of_a_nameserver() -> None:
+    for text in ("192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:53"):
+        Resolver(Dns(nameservers=(text,)))
