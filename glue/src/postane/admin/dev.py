@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 from postane.admin import account, domain
 from postane.admin.site import Site, domain_name
-from postane.config.model import Config, Delivery, Dkim, Dns, Listen, Log, Smtp, Tls
+from postane.config.model import Config, Delivery, Dkim, Dns, Listen, Log, Queue, Smtp, Tls
 from postane.core.errors import UsageError
 
 
@@ -47,6 +47,8 @@ def prepare(plan: Plan) -> Config:
         ),
         tls=Tls(certificate=str(certificate), key=str(certificate)),
         delivery=Delivery(local="maildir", maildir=str(plan.folder / "vmail")),
+        # Deliveries that wait together share one round of syncs: the more, the faster (delivery/maildir.py).
+        queue=Queue(concurrency_local=500),
         dns=Dns(nameservers=(plan.nameserver,) if plan.nameserver else ()),
         dkim=Dkim(sign=plan.sign),
         log=Log(level="info"),
