@@ -32,6 +32,7 @@ from postane.core.reply import Reply
 REMOTE = "maildir"
 _ROUND = 512  # files in a round at most: each has a descriptor open
 _THREADS = 4
+_FOLDERS_KEPT = 50_000
 _TIDY = re.compile(r"[^./%\x00-\x1f\x7f][^/%\x00-\x1f\x7f]*")
 
 _DONE = Reply(250, "2.0.0", "Kept")
@@ -46,7 +47,7 @@ class _Item:
     """One file to come. `error` says why it did not."""
 
     message: Claimed
-    folder: Path
+    folder: str
     name: str
     head: bytes
     done: asyncio.Future[Exception | None]
@@ -66,7 +67,8 @@ class MaildirTransport:
         self._waiting: list[_Item] = []
         self._worker: asyncio.Task[None] | None = None
         self._doubtful: set[str] = set()  # ids whose file may have got its name though the round failed
-        self._known: set[Path] = set()  # mailboxes whose folders are there and synced
+        self._folders: dict[str, str] = {}  # by address
+        self._known: set[str] = set()  # mailboxes whose folders are there and synced
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="maildir")
         self._scribe = ThreadPoolExecutor(1, thread_name_prefix="maildir-round")
 
@@ -95,11 +97,19 @@ class MaildirTransport:
         name = f"{int(time_of(envelope.id))}.{envelope.id}.{self._host}"
         # RFC 5321 section 4.4: the last server writes the return path.
         head = f"Return-Path: <{envelope.sender}>\r\nDelivered-To: {recipient.address}\r\n".encode()
-        item = _Item(message, mailbox_path(self._root, recipient.address), name, head, loop.create_future())
+        item = _Item(message, self._mailbox(recipient.address), name, head, loop.create_future())
         self._waiting.append(item)
         if self._worker is None:
             self._worker = loop.create_task(self._work(), name="maildir rounds")
         return item.done
+
+    def _mailbox(self, address: str) -> str:
+        folder = self._folders.get(address)
+        if folder is None:
+            if len(self._folders) >= _FOLDERS_KEPT:
+                self._folders.clear()
+            folder = self._folders[address] = str(mailbox_path(self._root, address))
+        return folder
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
@@ -123,16 +133,16 @@ class MaildirTransport:
             _begin_writeback(item.fd)
         parts = [written[at::_THREADS] for at in range(_THREADS)]
         list(self._threads.map(_sync_all, parts))
-        folders: dict[Path, list[_Item]] = {}
+        folders: dict[str, list[_Item]] = {}
         for item in batch:
             if item.error is None:
                 if not item.kept:
                     _guarded(item, self._rename)
                 # A file that was there already may have lost its name's sync to a crash.
-                folders.setdefault(item.folder / "new", []).append(item)
+                folders.setdefault(f"{item.folder}/new", []).append(item)
         for folder, items in folders.items():
             try:
-                _sync_folder(folder)
+                _sync_folder(Path(folder))
             except OSError as error:
                 for item in items:
                     item.error = item.error or error
@@ -143,7 +153,7 @@ class MaildirTransport:
                 self._doubtful.add(item.message.envelope.id)
                 if item.fd >= 0:
                     with suppress(OSError):
-                        (item.folder / "tmp" / item.name).unlink(missing_ok=True)
+                        Path(item.folder, "tmp", item.name).unlink(missing_ok=True)
             else:
                 self._doubtful.discard(item.message.envelope.id)
 
@@ -152,7 +162,7 @@ class MaildirTransport:
         if self._has(item):
             item.kept = True
             return
-        path = item.folder / "tmp" / item.name
+        path = f"{item.folder}/tmp/{item.name}"  # noqa: S108
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         chunks = item.message.chunks()
         item.fd = os.open(path, flags, 0o600)
@@ -160,21 +170,21 @@ class MaildirTransport:
 
     def _has(self, item: _Item) -> bool:
         """True if the message is in the mailbox. cur/ is searched only where the file may be of an earlier try."""
-        if (item.folder / "new" / item.name).exists():
+        if os.access(f"{item.folder}/new/{item.name}", os.F_OK):
             return True
         message_id = item.message.envelope.id
         if message_id not in self._doubtful and time_of(message_id) >= self._started:
             return False
-        return any(path.name.partition(":")[0] == item.name for path in (item.folder / "cur").iterdir())
+        return any(path.name.partition(":")[0] == item.name for path in Path(item.folder, "cur").iterdir())
 
     def _rename(self, item: _Item) -> None:
-        (item.folder / "tmp" / item.name).rename(item.folder / "new" / item.name)
+        os.rename(f"{item.folder}/tmp/{item.name}", f"{item.folder}/new/{item.name}")  # noqa: PTH104, S108
 
-    def _make_mailbox(self, folder: Path) -> None:
+    def _make_mailbox(self, folder: str) -> None:
         if folder in self._known:
             return
         for name in ("tmp", "new", "cur"):
-            _make_folder(folder / name, self._root)
+            _make_folder(Path(folder, name), self._root)
         self._known.add(folder)
 
     async def close(self) -> None:

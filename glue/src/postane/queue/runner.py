@@ -451,9 +451,10 @@ class QueueRunner:
 
     def _log(self, job: Job, outcomes: Sequence[Outcome], seconds: float, when: float) -> None:
         door = "local" if job.local else "remote"
+        events = log.bind()
         for outcome in outcomes:
             more = {} if outcome.final else {"next_attempt": round(when)}
-            log.info(
+            events.info(
                 outcome.fate.value,
                 trace_id=job.entry.id,
                 to=outcome.recipient,

@@ -108,18 +108,18 @@ def test_leavings_of_a_crash_in_tmp_do_no_harm(tmp_path: Path) -> None:
 def test_synced_before_it_is_called_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file is synced before it gets its name, and the folder after that."""
     events: list[str] = []
-    real_fsync, real_rename = os.fsync, Path.rename
+    real_fsync, real_rename = os.fsync, os.rename
 
     def fsync(fd: int) -> None:
         events.append("sync " + str(Path(f"/proc/self/fd/{fd}").readlink().relative_to(tmp_path)))
         real_fsync(fd)
 
-    def rename(self: Path, target: Path) -> Path:
+    def rename(old: str, new: str) -> None:
         events.append("rename")
-        return real_rename(self, target)
+        real_rename(old, new)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(os, "rename", rename)
 
     async def test(transport: MaildirTransport) -> None:
         await transport.deliver(*mail(1))
