@@ -30,6 +30,7 @@ from machine import (
     UNAVAILABLE,
     ContainersError,
     ask,
+    has_controller,
     has_namespace,
     needs_namespace,
     note,
@@ -214,12 +215,11 @@ def create(options: argparse.Namespace) -> None:
 
 
 def limits(memory: str | None) -> list[str]:
-    """Limits need cgroup controllers, which a machine with cgroup v1 cannot lend."""
-    if needs_namespace():
-        if memory:
-            note("this machine cannot limit a container's memory: --memory is ignored")
-        return []
-    return ["--pids-limit=-1", *([f"--memory={memory}"] if memory else [])]
+    """Limits need cgroup controllers, which not every machine can lend; podman's own on processes is taken off."""
+    if memory and not has_controller("memory"):
+        note("this machine cannot limit a container's memory: --memory is ignored")
+        memory = None
+    return ["--pids-limit=0", *([f"--memory={memory}"] if memory else [])]
 
 
 def choose_number(asked: str | None) -> int:

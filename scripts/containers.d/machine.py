@@ -113,6 +113,12 @@ def has_namespace() -> bool:
     return mounts().get(str(NAMESPACE)) == "nsfs"
 
 
+def has_controller(name: str) -> bool:
+    """Whether cgroup v2 can limit it; in our namespace it has none, they belong to cgroup v1."""
+    listed = Path("/sys/fs/cgroup/cgroup.controllers")
+    return listed.exists() and name in listed.read_text().split()
+
+
 def podman(*arguments: str) -> list[str]:
     if not needs_namespace():
         return ["podman", *arguments]
@@ -138,7 +144,7 @@ def install_packages() -> None:
     """As root by apt. Without root, Podman is the owner's business: its image can come from a registry."""
     programs = PROGRAMS if ROOT else {"podman": "podman", "ssh": "openssh-client"}
     missing = [
-        package for program, package in programs.items() if not (shutil.which(program) or Path(program).is_file())
+        package for program, package in programs.items() if not (shutil.which(program) or Path("/", program).is_file())
     ]
     if not missing:
         return
