@@ -1,8 +1,9 @@
 """The core.ports.Directory of a process: answers from memory, asks the database in a thread, notices changes.
 
 A recipient is looked up in this order, each step for the address as given and then without its tag:
-account, alias, reserved name (postmaster, abuse), catch-all. Aliases are followed to their ends; a loop ends where it
-closes. What one process changes every other sees within a quarter of a second (SQLite) or `cache_seconds`.
+account, alias, reserved name (postmaster, abuse), catch-all. Aliases are followed to their ends, however deep; each is
+followed once, so a loop ends where it closes.
+What one process changes every other sees within a quarter of a second (SQLite) or `cache_seconds`.
 
 Reserved names: postmaster@ and abuse@ of a hosted domain always reach somebody (RFC 5321 section 4.5.1, RFC 2142):
 the account or alias of that name if there is one, else the oldest account of the domain, else the oldest account of
@@ -35,7 +36,6 @@ from postane.storage.engine import Database, sqlite_file
 from postane.storage.schema import Account, Alias, Credential, Domain
 
 RESERVED = ("postmaster", "abuse")
-_DEPTH = 10  # aliases of aliases
 _LOOK_FOR_CHANGES = 0.2  # seconds
 _LOGIN_LIFE = 300.0  # seconds a successful login is believed again without the slow hash
 
@@ -68,8 +68,11 @@ class Lookup:
             return None
         expires, resolved = found
         if expires < time.monotonic():
-            del self._resolved[address.key]
+            self._resolved.pop(address.key, None)
             return None
+        # What is asked for stays; names that somebody guesses push only each other out.
+        with suppress(KeyError):  # forgotten by another thread just now
+            self._resolved.move_to_end(address.key)
         return resolved
 
     async def resolve(self, address: Address) -> Resolved:
@@ -221,46 +224,32 @@ def resolve(session: Session, address: Address, host: str, separator: str = "+")
     if not domain.active:
         return Resolved(True, (), domain.tenant.name)
     ends: dict[str, Recipient] = {}
-    _follow(session, address, domain, separator, ends, seen=set())
+    followed: set[str] = set()
+    waiting = [address]
+    while waiting:  # a list, not recursion: a customer's chain of aliases may be longer than Python's stack
+        address = waiting.pop()
+        domain_here = session.scalar(select(Domain).where(Domain.name == address.key_domain))
+        if domain_here is None:
+            ends.setdefault(address.key, Recipient(str(address), kind="remote"))
+            continue
+        found = _step(session, address, domain_here, separator) if domain_here.active else None
+        if isinstance(found, Account):
+            ends.setdefault(found.address, Recipient(found.address))
+        elif isinstance(found, Alias) and found.address not in followed:
+            followed.add(found.address)
+            waiting += [Address.parse(target.address) for target in reversed(found.targets)]
     return Resolved(True, tuple(ends.values()), domain.tenant.name)
 
 
-def _follow(
-    session: Session,
-    address: Address,
-    domain: Domain,
-    separator: str,
-    ends: dict[str, Recipient],
-    seen: set[str],
-) -> None:
+def _step(session: Session, address: Address, domain: Domain, separator: str) -> Account | Alias | None:
+    """What an address of a hosted domain stands for, one step."""
     bare = address.without_tag(separator)
     for candidate in dict.fromkeys((address.key, bare.key)):
-        if _account(session, candidate) is not None:
-            ends.setdefault(candidate, Recipient(candidate))
-            return
-        if (alias := _alias(session, candidate)) is not None:
-            _follow_alias(session, alias, separator, ends, seen)
-            return
-    if bare.key_local in RESERVED:
-        keeper = _oldest_account(session, domain)
-        if keeper is not None:
-            ends.setdefault(keeper.address, Recipient(keeper.address))
-            return
-    if (catch_all := _alias(session, f"*@{address.key_domain}")) is not None:
-        _follow_alias(session, catch_all, separator, ends, seen)
-
-
-def _follow_alias(session: Session, alias: Alias, separator: str, ends: dict[str, Recipient], seen: set[str]) -> None:
-    if alias.address in seen or len(seen) >= _DEPTH:
-        return
-    seen.add(alias.address)
-    for target in alias.targets:
-        address = Address.parse(target.address)
-        domain = session.scalar(select(Domain).where(Domain.name == address.key_domain))
-        if domain is None:
-            ends.setdefault(address.key, Recipient(str(address), kind="remote"))
-        elif domain.active:
-            _follow(session, address, domain, separator, ends, seen)
+        if (found := _account(session, candidate) or _alias(session, candidate)) is not None:
+            return found
+    if bare.key_local in RESERVED and (keeper := _oldest_account(session, domain)) is not None:
+        return keeper
+    return _alias(session, f"*@{address.key_domain}")
 
 
 def _account(session: Session, key: str) -> Account | None:

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from postane.admin import account, alias, domain
-from postane.admin.site import Site
+from postane.admin.site import Site, hosted_domain
 from postane.config.model import Config
 from postane.core.address import Address
 from postane.core.errors import TemporaryError
 from postane.core.ports import Resolved
 from postane.directory.lookup import Lookup
 from postane.storage.engine import Database, url_of
+from postane.storage.schema import Alias, AliasTarget
 
 A, B = "password-a", "password-b"
 
@@ -93,6 +94,21 @@ def test_targets(lookup: Lookup, address: str, targets: list[str]) -> None:
     assert resolved.known_domain
     assert [target.address for target in resolved.targets] == targets
     assert {t.kind for t in resolved.targets if t.address.endswith("far.test")} <= {"remote"}
+
+
+def test_an_alias_of_many_aliases_loses_nobody(site: Site, lookup: Lookup) -> None:
+    teams = [f"team{number}@demo.test" for number in range(40)]
+    for number, team in enumerate(teams):
+        alias.put(site, team, [f"person{number}@far.test"])
+    alias.put(site, "everybody@demo.test", teams)
+    with site.database.session() as session:  # deeper than Python's stack
+        hosted = hosted_domain(session, "demo.test")
+        for number in range(1200):
+            below = f"deep{number - 1}@demo.test" if number else "ayse@demo.test"
+            targets = [AliasTarget(address=below)]
+            session.add(Alias(domain_id=hosted.id, address=f"deep{number}@demo.test", targets=targets))
+    assert [t.address for t in ask(lookup, "everybody@demo.test").targets] == [f"person{n}@far.test" for n in range(40)]
+    assert [t.address for t in ask(lookup, "deep1199@demo.test").targets] == ["ayse@demo.test"]
 
 
 def test_foreign_domains_are_not_ours(lookup: Lookup) -> None:
