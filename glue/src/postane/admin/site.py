@@ -17,8 +17,6 @@ from postane.core.errors import AddressError, NotFoundError
 from postane.storage.engine import Database, url_of
 from postane.storage.schema import Domain
 
-DEFAULT_CONFIG = Path("/etc/postane/postane.yml")
-
 T = TypeVar("T")
 
 

@@ -13,7 +13,7 @@ from postane.cli import output
 from postane.cli.site import site
 from postane.core.errors import UsageError
 
-app = typer.Typer(no_args_is_help=True, help="Mailboxes and their passwords.")
+app = typer.Typer(no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="ADDRESS", help="The account's address.")]
 Quota = Annotated[str | None, typer.Option(help="Most the mailbox holds: 500M, 2G, 0 for no limit.")]

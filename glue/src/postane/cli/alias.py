@@ -10,7 +10,7 @@ from postane.admin import alias
 from postane.cli import output
 from postane.cli.site import site
 
-app = typer.Typer(no_args_is_help=True, help="Addresses that stand for others.")
+app = typer.Typer(no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="ADDRESS", help="The alias; *@domain catches all.")]
 

@@ -10,7 +10,7 @@ import typer
 from postane.cli import output
 from postane.cli.site import config_path
 
-app = typer.Typer(no_args_is_help=True, help="The configuration file.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command()

@@ -6,7 +6,7 @@ import typer
 
 from postane.cli.site import config_path
 
-app = typer.Typer(no_args_is_help=True, help="The services; systemd runs them.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command()

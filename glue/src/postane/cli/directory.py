@@ -7,7 +7,7 @@ import typer
 from postane.cli import output
 from postane.cli.site import site
 
-app = typer.Typer(no_args_is_help=True, help="The database behind domains and accounts.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command()

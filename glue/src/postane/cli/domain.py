@@ -10,7 +10,7 @@ from postane.admin import domain
 from postane.cli import output
 from postane.cli.site import site
 
-app = typer.Typer(no_args_is_help=True, help="Hosted domains and their DKIM keys.")
+app = typer.Typer(no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The domain, as letters (müze.example) or as A-labels.")]
 

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from postane.admin.site import DEFAULT_CONFIG
-from postane.cli import account, alias, config, daemon, dev, directory, domain, queue, tenant
-from postane.cli.site import choose
+from postane.cli.dev import dev
+from postane.cli.site import DEFAULT_CONFIG, choose
 from postane.core.errors import PostaneError
 
-app = typer.Typer(
-    invoke_without_command=True,
-    add_completion=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+NOUNS = {
+    "account": "Mailboxes and their passwords.",
+    "alias": "Addresses that stand for others.",
+    "config": "The configuration file.",
+    "directory": "The database behind domains and accounts.",
+    "domain": "Hosted domains, their keys and their records.",
+    "queue": "What waits, why, and what to do about it.",
+    "tenant": "Whose domains they are.",
+    "daemon": "The services; systemd runs them.",
+}
 
-
-@app.callback(
-    epilog="""**First steps**
+_EPILOGUE = """**First steps**
 
     postane domain add example.org
 
@@ -37,7 +40,8 @@ app = typer.Typer(
 Every verb that shows something takes `--json`. Exit codes are those of sysexits(3):
 0 done, 1 a check says no, 64 usage, 65 bad data, 69 a service is missing, 75 try again, 77 not allowed,
 78 bad configuration."""
-)
+
+
 def _root(
     context: typer.Context,
     config: Annotated[
@@ -58,13 +62,25 @@ def _version() -> None:
     raise typer.Exit
 
 
-for noun in (config, tenant, domain, account, alias, directory, queue, daemon):
-    app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
-app.command("dev")(dev.dev)
+def _app(words: Sequence[str]) -> typer.Typer:
+    """The whole command. Only the noun that is asked for is imported with all it needs: a command starts at once."""
+    app = typer.Typer(
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True, epilog=_EPILOGUE)(_root)
+    app.command()(dev)
+    completing = any(name.startswith("_") and name.endswith("_COMPLETE") for name in os.environ)
+    for name, purpose in NOUNS.items():
+        noun = import_module(f"postane.cli.{name}").app if completing or name in words else typer.Typer()
+        app.add_typer(noun, name=name, help=purpose)
+    return app
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The entry point: never a traceback for what a person can act on."""
+    app = _app(sys.argv[1:] if arguments is None else arguments)
     try:
         app(arguments)
     except SystemExit as error:

@@ -16,7 +16,7 @@ from postane.cli import output
 from postane.cli.site import config_path
 from postane.core.errors import UsageError
 
-app = typer.Typer(no_args_is_help=True, help="Mail on its way: list, show, hold, release, retry, drop.")
+app = typer.Typer(no_args_is_help=True)
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Message ids; none: what the options name.")]
 Sender = Annotated[str, typer.Option("--sender", help="Part of the sender's address; '<>' for bounces.")]

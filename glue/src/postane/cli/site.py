@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from postane.admin.site import DEFAULT_CONFIG, Site
+if TYPE_CHECKING:  # the real import waits until a verb needs the database
+    from postane.admin.site import Site
+
+DEFAULT_CONFIG = Path("/etc/postane/postane.yml")
 
 _chosen: ContextVar[Path] = ContextVar("config", default=DEFAULT_CONFIG)
 
@@ -21,4 +25,6 @@ def config_path() -> Path:
 
 def site() -> Site:
     """Raises ConfigError."""
+    from postane.admin.site import Site
+
     return Site.at(config_path())

@@ -10,7 +10,7 @@ from postane.admin import tenant
 from postane.cli import output
 from postane.cli.site import site
 
-app = typer.Typer(no_args_is_help=True, help="Whose domains they are.")
+app = typer.Typer(no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The tenant's name.")]
 
