@@ -64,7 +64,8 @@ class QueueRunner:
         self._deadlines: list[tuple[float, int, Entry]] = []
         self._order = 0
         self._attempts = Tasks()
-        self._helpers = Tasks()
+        self._helpers = Tasks(self._helper_ended)
+        self._failure: BaseException | None = None
         self._wake = asyncio.Event()
         self._dirty = asyncio.Event()
         self._news = True
@@ -74,7 +75,7 @@ class QueueRunner:
     # -- the loop ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Works until `stop`. Raises what the spool raises at the first poll."""
+        """Works until `stop`. Raises what the spool raises where it cannot be read any more."""
         self._helpers.start("queue-watch", self._watch())
         self._helpers.start("queue-sync", self._keep_synced())
         while not self._stopping:
@@ -85,6 +86,14 @@ class QueueRunner:
                     self.take(message)
             self._dispatch()
             await self._sleep()
+            if self._failure is not None:
+                raise self._failure
+
+    def _helper_ended(self, name: str, error: BaseException) -> None:
+        # Without these two the queue would look alive and do nothing: better that the process ends and is replaced.
+        if name in ("queue-watch", "queue-sync"):
+            self._failure = error
+            self._wake.set()
 
     async def _sleep(self) -> None:
         now = self.now()
@@ -263,6 +272,8 @@ class QueueRunner:
         update: dict[str, Tried] = {}
         for outcome in outcomes:
             action = _action(outcome, local)
+            if action is Action.FAILED and not envelope.sender and not told:
+                log.warning("no bounce of a bounce", trace_id=entry.id, to=outcome.recipient)
             owes = action is not None and not told
             if owes and action is not None:
                 owes = self._notices.owed(action, envelope, recipients[outcome.recipient])
@@ -291,8 +302,9 @@ class QueueRunner:
             while untold := _untold(entry):
                 await self._tell_of(entry, untold)
                 self._record(entry, Progress({address: replace(t, told=True) for address, t in untold.items()}))
-        except PostaneError as error:
-            log.warning("notice is owed and delayed", trace_id=entry.id, reason=str(error))
+        except Exception as error:  # whatever it is, the notice stays owed and the message stays
+            known = isinstance(error, PostaneError)
+            log.warning("notice is owed and delayed", trace_id=entry.id, reason=str(error), exc_info=not known)
             self._remind(entry, self.now() + NOTICE_RETRY)
         finally:
             entry.telling = False
@@ -349,8 +361,9 @@ class QueueRunner:
         try:
             if about:
                 await self._put_notice(entry, Action.DELAYED, about)
-        except PostaneError as error:
-            log.warning("delay warning not sent", trace_id=entry.id, reason=str(error))
+        except Exception as error:
+            known = isinstance(error, PostaneError)
+            log.warning("delay warning not sent", trace_id=entry.id, reason=str(error), exc_info=not known)
             return
         self._record(entry, Progress(warned=True))
 

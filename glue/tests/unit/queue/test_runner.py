@@ -376,6 +376,40 @@ def test_stop_lets_what_runs_end_and_starts_nothing() -> None:
     bench(test)
 
 
+def test_notice_that_breaks_is_owed_and_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(b: Bench) -> None:
+        async def broken(*_: object, **__: object) -> None:
+            raise RuntimeError("bug")
+
+        b.doors.says["a@x.test"] = NO
+        b.doors.says["ayse@far.test"] = LATER
+        with monkeypatch.context() as patch:
+            patch.setattr(DsnNotices, "make", broken)
+            b.mail("a@x.test")
+            await b.settle()
+            assert len(b.store.disk) == 1
+        await b.settle(61)
+        assert len(b.bounces()) == len(b.store.disk) == 1
+
+    bench(test)
+
+
+def test_spool_that_cannot_be_watched_ends_the_queue() -> None:
+    async def main() -> None:
+        b = Bench(MemoryStore(), Doors())
+
+        async def wait(seconds: float) -> None:
+            raise OSError("no such device")
+
+        b.store.wait = wait  # type: ignore[method-assign]
+        b.start()
+        with pytest.raises(OSError, match="no such device"):
+            await asyncio.wait_for(b.task, 2)
+        await b.runner.drain(1)
+
+    asyncio.run(main())
+
+
 def test_finished_messages_leave_no_deadlines_behind() -> None:
     async def test(b: Bench) -> None:
         for _ in range(50):
