@@ -21,7 +21,7 @@ from random import SystemRandom
 from postane.config.model import Queue
 from postane.core.envelope import Recipient
 from postane.core.errors import CorruptSpoolError, PostaneError, TemporaryError
-from postane.core.outcome import Action, Fate, Outcome, Progress, Tried
+from postane.core.outcome import Fate, Outcome, Progress, Tried
 from postane.core.ports import Claimed, Notices, Now, QueueStore, Routes
 from postane.core.reply import Reply
 from postane.observe.log import get_logger
@@ -29,6 +29,7 @@ from postane.observe.metrics import Metrics
 from postane.observe.tasks import Tasks
 from postane.queue.job import Entry, Job, State
 from postane.queue.scheduler import Scheduler
+from postane.queue.telling import Teller, untold_of
 
 log = get_logger("queue")
 
@@ -59,8 +60,8 @@ class QueueRunner:
         self.now = now
         self._store = store
         self._routes = routes
-        self._notices = notices
         self._metrics = metrics or Metrics()
+        self._teller = Teller(store, routes, notices, self._metrics, self._record)
         self._deadlines: list[tuple[float, int, Entry]] = []
         self._order = 0
         self._attempts = Tasks()
@@ -267,18 +268,14 @@ class QueueRunner:
     async def _conclude(
         self, entry: Entry, outcomes: Sequence[Outcome], *, attempts: int, when: float, told: bool, local: bool
     ) -> None:
-        envelope = entry.message.envelope
-        recipients = {r.address: r for r in envelope.recipients}
+        recipients = {r.address: r for r in entry.message.envelope.recipients}
         update: dict[str, Tried] = {}
         for outcome in outcomes:
-            action = _action(outcome, local)
-            if action is Action.FAILED and not envelope.sender and not told:
-                log.warning("no bounce of a bounce", trace_id=entry.id, to=outcome.recipient)
-            owes = action is not None and not told
-            if owes and action is not None:
-                owes = self._notices.owed(action, envelope, recipients[outcome.recipient])
-            next_attempt = 0.0 if outcome.final else when
-            update[outcome.recipient] = Tried(outcome, attempts, next_attempt, told=outcome.final and not owes)
+            if not outcome.final:
+                update[outcome.recipient] = Tried(outcome, attempts, when)
+                continue
+            owes = not told and self._teller.owes(entry, outcome, recipients[outcome.recipient], local=local)
+            update[outcome.recipient] = Tried(outcome, attempts, told=not owes)
         if len(update) == len(recipients) and all(t.outcome.final and t.told for t in update.values()):
             entry.progress = entry.progress.merged(Progress(update))
             return  # the commonest end: finishing it says all that a record would
@@ -288,84 +285,27 @@ class QueueRunner:
         else:
             await self._sync()
 
-    # -- notices ----------------------------------------------------------------------------------------------------
-
-    async def _tell(self, entry: Entry) -> None:
-        """Sends what is owed to the sender about final outcomes, and records that it was.
-
-        One at a time for a message: two jobs that fail together must not both tell of both.
-        """
-        if entry.telling:
-            return  # whoever is at it looks again when done
-        entry.telling = True
-        try:
-            while untold := _untold(entry):
-                await self._tell_of(entry, untold)
-                self._record(entry, Progress({address: replace(t, told=True) for address, t in untold.items()}))
-        except Exception as error:  # whatever it is, the notice stays owed and the message stays
-            known = isinstance(error, PostaneError)
-            log.warning("notice is owed and delayed", trace_id=entry.id, reason=str(error), exc_info=not known)
-            self._remind(entry, self.now() + NOTICE_RETRY)
-        finally:
-            entry.telling = False
-        await self._sync()
-        self._finish_if_done(entry)
-
-    async def _tell_of(self, entry: Entry, untold: dict[str, Tried]) -> None:
-        envelope = entry.message.envelope
-        groups: dict[Action, list[tuple[Recipient, Outcome]]] = {}
-        for recipient in {r.address: r for r in envelope.recipients}.values():
-            tried = untold.get(recipient.address)
-            if tried is None:
-                continue
-            action = _action(tried.outcome, self._routes.destination(recipient).local)
-            if action is not None and self._notices.owed(action, envelope, recipient):
-                groups.setdefault(action, []).append((recipient, tried.outcome))
-        for action, about in groups.items():
-            await self._put_notice(entry, action, about)
-
-    async def _put_notice(self, entry: Entry, action: Action, about: Sequence[tuple[Recipient, Outcome]]) -> None:
-        new_id = self._store.new_id()
-        notice = await self._notices.make(action, entry.message, about, new_id=new_id, until=entry.expires_at)
-        if notice is None:
-            return
-        await self._store.put(notice.envelope, notice.head, notice.body)
-        log.info("notice sent", trace_id=entry.id, notice=new_id, action=action.value, to=entry.message.envelope.sender)
-        self._metrics.count("postane_notices", "Delivery status notifications sent", action=action.value)
+    # -- deadlines ----------------------------------------------------------------------------------------------------
 
     async def _deadline(self, entry: Entry) -> None:
         """A message's time has come: a notice owed from before, a delay warning, or its end."""
         now = self.now()
-        if _untold(entry):
+        if untold_of(entry):
             await self._tell(entry)
         if entry.held or not entry.jobs:
             return
         if now >= entry.expires_at:
             await self._expire(entry)
-        elif not entry.progress.warned:
-            await self._warn(entry)
-            self._remind(entry, entry.expires_at)
-        else:
-            self._remind(entry, entry.expires_at)
+        elif not entry.progress.warned and now >= self.scheduler.schedule.warns_at(entry.message.envelope):
+            words = [(r, self.last_words(job, r)) for job in entry.jobs for r in job.recipients]
+            warned = await self._teller.warn(entry, words)
+            self._remind(entry, entry.expires_at if warned else self.now() + NOTICE_RETRY)
 
-    async def _warn(self, entry: Entry) -> None:
-        envelope = entry.message.envelope
-        if self.now() < self.scheduler.schedule.warns_at(envelope):
-            return
-        about = [
-            (recipient, self.last_words(job, recipient))
-            for job in entry.jobs
-            for recipient in job.recipients
-            if self._notices.owed(Action.DELAYED, envelope, recipient)
-        ]
-        try:
-            if about:
-                await self._put_notice(entry, Action.DELAYED, about)
-        except Exception as error:
-            known = isinstance(error, PostaneError)
-            log.warning("delay warning not sent", trace_id=entry.id, reason=str(error), exc_info=not known)
-            return
-        self._record(entry, Progress(warned=True))
+    async def _tell(self, entry: Entry) -> None:
+        if not await self._teller.settle(entry):
+            self._remind(entry, self.now() + NOTICE_RETRY)
+        await self._sync()
+        self._finish_if_done(entry)
 
     async def _expire(self, entry: Entry) -> None:
         # A job that runs now is left to end: `_settle` sees that the time is over.
@@ -489,16 +429,3 @@ def expired(last: Outcome) -> Outcome:
 
 def _all(job: Job, reply: Reply) -> list[Outcome]:
     return [Outcome.from_reply(recipient.address, reply) for recipient in job.recipients]
-
-
-def _untold(entry: Entry) -> dict[str, Tried]:
-    return {address: t for address, t in entry.progress.recipients.items() if t.outcome.final and not t.told}
-
-
-def _action(outcome: Outcome, local: bool) -> Action | None:
-    """What there is to tell of a final outcome. A remote server that took the DSN request tells by itself."""
-    if outcome.fate is Fate.FAILED:
-        return Action.FAILED
-    if outcome.fate is Fate.RELAYED:
-        return Action.RELAYED
-    return Action.DELIVERED if outcome.fate is Fate.DELIVERED and local else None
