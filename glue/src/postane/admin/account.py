@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 from postane.admin.site import Change, Site, domain_name, hosted_domain, mailbox_address
 from postane.core.errors import ConflictError, NotFoundError, UsageError
 from postane.directory.passwords import hash_password, verify_password
-from postane.storage.schema import Account, Alias, Credential, Domain
+from postane.storage.schema import Account, Alias, Credential
 
 _QUOTA = re.compile(r"(?P<number>\d{1,12})\s*(?P<unit>[KMGT]?)(?:i?B)?", re.IGNORECASE)
 MIN_PASSWORD = 8
+_MOST_QUOTA = 1 << 50  # a pebibyte: far below what the database can hold, and more than any mailbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +34,35 @@ def parse_quota(text: str) -> int:
     if not found:
         raise UsageError(f"{text!r} is no quota; write 500M, 2G, or 0 for none")
     exponent = " KMGT".index(found["unit"].upper() or " ")
-    return int(found["number"]) << 10 * exponent
+    octets = int(found["number"]) << 10 * exponent
+    if octets > _MOST_QUOTA:
+        raise UsageError(f"{text!r} is too much for a mailbox; write 0 for no limit")
+    return octets
 
 
 def add(
-    site: Site, address: str, password: str, *, display_name: str | None = None, quota: int | None = None
+    site: Site,
+    address: str,
+    password: str,
+    *,
+    display_name: str | None = None,
+    quota: int | None = None,
+    least: int = MIN_PASSWORD,
 ) -> Change[AccountView]:
-    """A new account. An existing one keeps its password; a name or quota that is given is set."""
+    """A new account. An existing one keeps its password; a name or quota that is given is set.
+
+    `least`: characters that a password must have.
+    """
     wanted = mailbox_address(address)
-    with site.database.session() as session:
+    _check_name(display_name)
+    with site.database.change() as session:
         account = session.scalar(select(Account).where(Account.address == wanted.key))
         if account is not None:
             return Change(_set(account, display_name, quota, None), _view(account))
         domain = hosted_domain(session, wanted.key_domain)
         if session.scalar(select(Alias).where(Alias.address == wanted.key)) is not None:
             raise ConflictError(f"{wanted.key} is an alias", hint=f"postane alias remove {wanted.key}")
-        _check_password(password)
+        _check_password(password, least)
         account = Account(
             domain=domain,
             address=wanted.key,
@@ -67,15 +81,16 @@ def change(
     site: Site, address: str, *, display_name: str | None = None, quota: int | None = None, active: bool | None = None
 ) -> Change[AccountView]:
     """Sets what is not None. An inactive account takes no mail and lets nobody in; its mailbox stays."""
-    with site.database.session() as session:
+    _check_name(display_name)
+    with site.database.change() as session:
         account = _account(session, address)
         return Change(_set(account, display_name, quota, active), _view(account))
 
 
-def set_password(site: Site, address: str, password: str) -> Change[AccountView]:
+def set_password(site: Site, address: str, password: str, *, least: int = MIN_PASSWORD) -> Change[AccountView]:
     """Unchanged if the account has just this password already, so that a second run changes nothing."""
-    _check_password(password)
-    with site.database.session() as session:
+    _check_password(password, least)
+    with site.database.change() as session:
         account = _account(session, address)
         main = _main_credential(session, account)
         if main is None:
@@ -99,7 +114,7 @@ def check_password(site: Site, address: str, password: str) -> bool:
 
 def remove(site: Site, address: str) -> Change[AccountView]:
     """Removes the account; its mailbox on disk stays. Queued mail for it bounces."""
-    with site.database.session() as session:
+    with site.database.change() as session:
         account = _account(session, address)
         view = _view(account)
         session.delete(account)
@@ -108,9 +123,9 @@ def remove(site: Site, address: str) -> Change[AccountView]:
 
 def every(site: Site, domain: str | None = None) -> list[AccountView]:
     query = select(Account).order_by(Account.address)
-    if domain is not None:
-        query = query.join(Domain).where(Domain.name == domain_name(domain))
     with site.database.session() as session:
+        if domain is not None:
+            query = query.where(Account.domain_id == hosted_domain(session, domain_name(domain)).id)
         return [_view(account) for account in session.scalars(query)]
 
 
@@ -139,11 +154,22 @@ def _set(account: Account, display_name: str | None, quota: int | None, active: 
     return bool(news)
 
 
-def _check_password(password: str) -> None:
-    if len(password) < MIN_PASSWORD:
-        raise UsageError(f"a password has at least {MIN_PASSWORD} characters")
+def _check_password(password: str, least: int) -> None:
+    if len(password) < least:
+        raise UsageError(f"a password has at least {least} characters")
     if "\0" in password or "\n" in password or len(password) > 512:
         raise UsageError("a password has no line end and no NUL, and at most 512 characters")
+    if not password.isascii():
+        try:
+            password.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError("the password is no text in UTF-8") from error
+
+
+def _check_name(display_name: str | None) -> None:
+    # It goes into mail headers and pages: no line ends, no marks that cannot be seen.
+    if display_name is not None and (len(display_name) > 200 or not display_name.isprintable()):
+        raise UsageError("a name has at most 200 characters, all of them visible")
 
 
 def _view(account: Account) -> AccountView:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from postane.admin.site import Change, Site, domain_name, hosted_domain, mailbox_address
 from postane.core.address import Address
 from postane.core.errors import AddressError, ConflictError, NotFoundError, UsageError
-from postane.storage.schema import Account, Alias, AliasTarget, Domain
+from postane.storage.schema import Account, Alias, AliasTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,9 @@ def put(site: Site, address: str, targets: Sequence[str]) -> Change[AliasView]:
     wanted = tuple(dict.fromkeys(_target(text) for text in targets))
     if not wanted:
         raise UsageError("an alias needs at least one target")
-    if key in wanted:
+    if key in {Address.parse(text).key for text in wanted}:
         raise UsageError(f"{key} cannot be its own target")
-    with site.database.session() as session:
+    with site.database.change() as session:
         row = hosted_domain(session, domain)
         if session.scalar(select(Account).where(Account.address == key)) is not None:
             raise ConflictError(f"{key} is an account", hint="an account's copies and forwards are made with Sieve")
@@ -46,29 +47,36 @@ def put(site: Site, address: str, targets: Sequence[str]) -> Change[AliasView]:
 
 def remove(site: Site, address: str) -> Change[AliasView]:
     key, _ = _alias_key(address)
-    with site.database.session() as session:
-        alias = session.scalar(select(Alias).where(Alias.address == key))
-        if alias is None:
-            raise NotFoundError(f"there is no alias {key}")
-        view = AliasView(key, tuple(t.address for t in alias.targets))
+    with site.database.change() as session:
+        alias = _alias(session, key)
+        view = _view(alias)
         session.delete(alias)
     return Change(True, view)
 
 
 def every(site: Site, domain: str | None = None) -> list[AliasView]:
     query = select(Alias).order_by(Alias.address)
-    if domain is not None:
-        query = query.join(Domain, Domain.id == Alias.domain_id).where(Domain.name == domain_name(domain))
     with site.database.session() as session:
-        return [AliasView(alias.address, tuple(t.address for t in alias.targets)) for alias in session.scalars(query)]
+        if domain is not None:
+            query = query.where(Alias.domain_id == hosted_domain(session, domain_name(domain)).id)
+        return [_view(alias) for alias in session.scalars(query)]
 
 
 def show(site: Site, address: str) -> AliasView:
     key, _ = _alias_key(address)
-    found = next((alias for alias in every(site) if alias.address == key), None)
-    if found is None:
-        raise NotFoundError(f"there is no alias {key}")
-    return found
+    with site.database.session() as session:
+        return _view(_alias(session, key))
+
+
+def _alias(session: Session, key: str) -> Alias:
+    alias = session.scalar(select(Alias).where(Alias.address == key))
+    if alias is None:
+        raise NotFoundError(f"there is no alias {key}", hint=f"postane alias list {key.rpartition('@')[2]}")
+    return alias
+
+
+def _view(alias: Alias) -> AliasView:
+    return AliasView(alias.address, tuple(target.address for target in alias.targets))
 
 
 def _alias_key(address: str) -> tuple[str, str]:

@@ -6,6 +6,8 @@ import datetime
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -32,7 +34,9 @@ class Plan:
 
 
 def prepare(plan: Plan) -> Config:
-    """Everything is in place afterwards; the configuration is returned, not written."""
+    """Everything is in place afterwards. The configuration is written too, so that every other verb works on it by
+    `--config DIR/postane.yml`.
+    """
     domains = [domain_name(name) for name in plan.domains]
     host = f"mail.{domains[0]}"
     plan.folder.mkdir(parents=True, exist_ok=True)
@@ -63,9 +67,12 @@ def prepare(plan: Plan) -> Config:
         if not colon:
             raise UsageError(f"--account {text!r}: write name:password")
         address = name if "@" in name else f"{name}@{domains[0]}"
-        if not account.add(site, address, password).changed:
-            account.set_password(site, address, password)
+        # A developer's own mail server: any password will do.
+        if not account.add(site, address, password, least=1).changed:
+            account.set_password(site, address, password, least=1)
     site.database.close()
+    written = yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False, allow_unicode=True)
+    (plan.folder / "postane.yml").write_text(written, "utf-8")
     return config
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from postane.admin.site import Change, Site, domain_name, hosted_domain
+from postane.admin.tenant import tenant_name
 from postane.core.address import shown_domain
 from postane.core.errors import ConflictError
 from postane.directory.dkim_keys import Key, folder_of, keys_of, make_keys
@@ -44,7 +45,8 @@ class DkimView:
 def add(site: Site, name: str, tenant: str | None = None) -> Change[DomainView]:
     """A new domain with its keys; an existing one is left as it is unless another tenant is named."""
     key = domain_name(name)
-    with site.database.session() as session:
+    tenant = None if tenant is None else tenant_name(tenant)
+    with site.database.change() as session:
         domain = session.scalar(select(Domain).where(Domain.name == key))
         changed = domain is None
         if domain is None:
@@ -60,7 +62,7 @@ def add(site: Site, name: str, tenant: str | None = None) -> Change[DomainView]:
 
 def set_active(site: Site, name: str, active: bool) -> Change[DomainView]:
     """An inactive domain takes no mail (550) and lets nobody log in; nothing of it is lost."""
-    with site.database.session() as session:
+    with site.database.change() as session:
         domain = hosted_domain(session, domain_name(name))
         changed = domain.active != active
         domain.active = active
@@ -70,7 +72,7 @@ def set_active(site: Site, name: str, active: bool) -> Change[DomainView]:
 def remove(site: Site, name: str, *, force: bool = False) -> Change[DomainView]:
     """Removes the domain with its accounts, aliases and keys; mailboxes on disk stay. Raises ConflictError."""
     key = domain_name(name)
-    with site.database.session() as session:
+    with site.database.change() as session:
         domain = hosted_domain(session, key)
         view = _view(session, domain)
         if (view.accounts or view.aliases) and not force:

@@ -60,6 +60,8 @@ def mailbox_address(text: str) -> Address:
     local = address.key_local
     if local.startswith((".", "-", "~")) or "/" in local or "*" in local:
         raise AddressError(f"{text!r}: a mailbox name does not begin with . - ~ and has no / or *")
+    if not local.isprintable():  # spaces that look like others, joiners, marks that turn the direction of writing
+        raise AddressError(f"{text!r}: a mailbox name has only characters that can be seen")
     if any(char.isspace() or char in '"\\:;<>@,()[]%' for char in local):
         raise AddressError(f'{text!r}: a mailbox name has no spaces and none of " \\ : ; < > @ , ( ) [ ] %')
     return address

@@ -17,11 +17,17 @@ class TenantView:
     domains: int
 
 
-def add(site: Site, name: str) -> Change[TenantView]:
-    name = name.strip()
+def tenant_name(text: str) -> str:
+    """Raises UsageError for what cannot be a tenant's name."""
+    name = text.strip()
     if not name or len(name) > 64 or not name.isprintable():
-        raise UsageError("a tenant's name has 1 to 64 printable characters")
-    with site.database.session() as session:
+        raise UsageError(f"{text!r}: a tenant's name has 1 to 64 printable characters")
+    return name
+
+
+def add(site: Site, name: str) -> Change[TenantView]:
+    name = tenant_name(name)
+    with site.database.change() as session:
         if session.scalar(select(Tenant).where(Tenant.name == name)) is not None:
             return Change(False, TenantView(name, _domains(site, name)))
         session.add(Tenant(name=name))
@@ -29,12 +35,11 @@ def add(site: Site, name: str) -> Change[TenantView]:
 
 
 def remove(site: Site, name: str) -> Change[TenantView]:
-    domains = _domains(site, name)
-    with site.database.session() as session:
+    with site.database.change() as session:
         tenant = session.scalar(select(Tenant).where(Tenant.name == name))
         if tenant is None:
-            raise NotFoundError(f"there is no tenant {name!r}")
-        if domains:
+            raise NotFoundError(f"there is no tenant {name!r}", hint="postane tenant list")
+        if domains := session.scalar(select(func.count(Domain.id)).where(Domain.tenant_id == tenant.id)):
             raise ConflictError(f"{name!r} still has {domains} domains", hint="remove or move them first")
         session.delete(tenant)
     return Change(True, TenantView(name, 0))

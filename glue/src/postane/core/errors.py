@@ -48,6 +48,12 @@ class ConflictError(PermanentError):
     """The name is taken or reserved."""
 
 
+class NotAllowedError(PermanentError):
+    """The user who asks may not."""
+
+    exit_code = 77
+
+
 class ConfigError(PermanentError):
     """A configuration that is refused; the message starts with `file:line:`."""
 

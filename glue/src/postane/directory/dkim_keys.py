@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from postane.storage.ownership import hand_over
 from postane.storage.schema import DkimKey, Domain
 
 
@@ -42,7 +41,7 @@ def make_keys(session: Session, domain: Domain, state: str, prefix: str) -> None
         if any(row.algorithm == algorithm and row.active for row in rows):
             continue
         selector = _free_selector(f"{prefix}-{algorithm}-", {row.selector for row in rows})
-        public = _make_file(folder_of(state, domain.name) / f"{selector}.pem", algorithm)
+        public = _make_file(Path(state), domain.name, selector, algorithm)
         session.add(DkimKey(domain_id=domain.id, selector=selector, algorithm=algorithm, public_key=public))
 
 
@@ -68,8 +67,12 @@ def _free_selector(stem: str, taken: set[str]) -> str:
     return f"{stem}{number}"
 
 
-def _make_file(path: Path, algorithm: str) -> str:
+def _make_file(state: Path, domain: str, selector: str, algorithm: str) -> str:
     """Writes a new private key; returns the public half as the `p=` tag wants it."""
+    # Here, not above: most commands make no key, and this library takes a while to load.
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+
     private: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
     if algorithm == "rsa":
         private = rsa.generate_private_key(public_exponent=65_537, key_size=2048)
@@ -82,12 +85,17 @@ def _make_file(path: Path, algorithm: str) -> str:
     octets = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = folder_of(str(state), domain)
+    for level in (folder.parents[1], folder.parent, folder):  # keys, dkim, the domain's own
+        if not level.exists():
+            level.mkdir(mode=0o700, parents=True, exist_ok=True)
+            hand_over(level, state)
     # Complete and synced before it has its name: a crash leaves no half key under a selector that is used.
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mode 0600
+    fd, name = tempfile.mkstemp(dir=folder, prefix=".new-")  # mode 0600
     with os.fdopen(fd, "wb") as file:
         file.write(octets)
         file.flush()
         os.fsync(file.fileno())
-    Path(name).rename(path)
+    hand_over(Path(name), state)
+    Path(name).rename(folder / f"{selector}.pem")
     return base64.b64encode(public).decode("ascii")

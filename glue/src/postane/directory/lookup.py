@@ -32,7 +32,7 @@ from postane.core.errors import AddressError, TemporaryError
 from postane.core.ports import Login, Resolved
 from postane.directory.dkim_keys import Key, keys_of
 from postane.directory.passwords import hash_password, verify_password
-from postane.storage.engine import Database, sqlite_file
+from postane.storage.engine import Database, connect_file, sqlite_file
 from postane.storage.schema import Account, Alias, Credential, Domain
 
 RESERVED = ("postmaster", "abuse")
@@ -189,7 +189,7 @@ class _Changes:
         self._looked = now
         try:
             if self._connection is None:
-                self._connection = sqlite3.connect(f"file:{self._file}?mode=ro", uri=True, check_same_thread=False)
+                self._connection = connect_file(self._file, "ro")
             (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         except sqlite3.Error as error:
             self.close()
