@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from postane.admin import domain
-from postane.cli import output
+from postane.cli import domain_dns, output
 from postane.cli.site import site
 
 app = typer.Typer(no_args_is_help=True)
@@ -78,3 +78,6 @@ def dkim(name: Name, as_json: output.Json = False) -> None:
     """Show the DKIM keys with the TXT records that publish them."""
     found = domain.dkim(site(), name)
     output.json(found) if as_json else output.table(found, ("record_name", "record"))
+
+
+domain_dns.register(app)

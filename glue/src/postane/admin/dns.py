@@ -1,0 +1,75 @@
+"""The records of hosted domains: shown, and published in the name server that the configuration names."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from postane.admin import domain as domains
+from postane.admin.site import Site, domain_name
+from postane.core.address import normal_domain
+from postane.core.errors import ConfigError
+from postane.dns.knot import Knot
+from postane.dns.records import Plan, Record, difference, wanted
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneChange:
+    """What was done, or would be, to one zone. `hosted` is False for a zone that is given up."""
+
+    domain: str
+    hosted: bool
+    added: tuple[Record, ...] = ()
+    removed: tuple[Record, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The zones that were not as they should be."""
+
+    changed: bool
+    zones: tuple[ZoneChange, ...]
+
+
+def records(site: Site, name: str) -> list[Record]:
+    """The records that a hosted domain needs, wherever they are published. Raises NotFoundError."""
+    key = domain_name(name)
+    keys = [(one.selector, one.record) for one in domains.keys(site, key) if one.active]
+    return wanted(key, _host(site), keys, site.config.dns)
+
+
+def publish(site: Site, names: Sequence[str], *, everything: bool = False, dry_run: bool = False) -> Published:
+    """Brings the zones of these domains to what they should be; with `everything`, of all, and gives up the rest.
+
+    Raises ConfigError where no name server is configured, ServiceMissingError where it does not answer.
+    """
+    if site.config.dns.publish != "knot":
+        raise ConfigError(
+            "dns.publish is none: records are put nowhere",
+            hint="`postane domain records DOMAIN --zone` shows what to put in at your DNS provider",
+        )
+    knot = Knot(site.config.dns.knot_socket)
+    chosen = [view.name for view in domains.every(site)] if everything else [domain_name(name) for name in names]
+    desired = {name: records(site, name) for name in dict.fromkeys(chosen)}
+
+    members = knot.members()
+    new = [name for name in desired if name not in members]
+    gone = {name: entry for name, entry in members.items() if everything and name not in desired}
+    served = knot.read([name for name in desired if name in members])
+    now = int(time.time())
+    plans = [difference(name, _host(site), served.get(name, ()), desired[name], serial=now) for name in desired]
+    plans = [plan for plan in plans if plan]
+    if not dry_run:
+        if new or gone:
+            knot.change_members(new, gone)
+        knot.apply(plans)
+    return Published(bool(plans or new or gone), (*map(_change, plans), *(ZoneChange(name, False) for name in gone)))
+
+
+def _change(plan: Plan) -> ZoneChange:
+    return ZoneChange(plan.zone, True, plan.add, plan.remove)
+
+
+def _host(site: Site) -> str:
+    return normal_domain(site.config.host)
