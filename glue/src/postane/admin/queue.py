@@ -70,7 +70,7 @@ def _ask(runtime: Path, request: Request) -> Answer:
         except (FileNotFoundError, ConnectionError) as error:
             raise ServiceMissingError(
                 f"the queue process does not run ({path}: {error.strerror or error})",
-                hint="systemctl start postane-queue; with `postane dev`, name its file by --config",
+                hint="systemctl start postane-queue; for `postane dev`: postane --config DIR/postane.yml queue …",
             ) from error
         except TimeoutError as error:
             raise TemporaryError(f"the queue process did not answer within {TIMEOUT:.0f} s") from error

@@ -84,7 +84,8 @@ def show(message_id: Annotated[str, typer.Argument(metavar="ID")], as_json: outp
     typer.echo(f"expires  {_clock(message.expires_at)}{'  (held)' if message.held else ''}")
     for recipient in message.recipients:
         original = f" (was {recipient.original})" if recipient.original not in ("", recipient.address) else ""
-        typer.echo(f"to {recipient.address}{original}: {recipient.state}, {recipient.attempts} attempts")
+        attempts = "1 attempt" if recipient.attempts == 1 else f"{recipient.attempts} attempts"
+        typer.echo(f"to {recipient.address}{original}: {recipient.state}, {attempts}")
         if recipient.next_attempt:
             typer.echo(f"   next attempt {_clock(recipient.next_attempt)}")
         if recipient.reply:
@@ -189,7 +190,8 @@ def stats(domain: Domain = "", destination: Destination = "", as_json: output.Js
         typer.echo(f"  to {name}: {count}")
     for closed in found.closed:
         wait = _span(max(0.0, closed.next_trial - time.time()))
-        typer.echo(f"no answer from {closed.name}, {closed.failures} times; next trial in {wait}: {closed.reply}")
+        trials = "1 trial" if closed.failures == 1 else f"{closed.failures} trials"
+        typer.echo(f"no answer from {closed.name} after {trials}, the next in {wait}: {closed.reply}")
 
 
 def _steer(do: queue.Change, done: str, wanted: queue.Filter, dry_run: bool, as_json: bool) -> None:

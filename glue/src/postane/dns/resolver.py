@@ -99,8 +99,11 @@ class Resolver:
             raise NoSuchNameError(f"the domain {name} does not exist") from error
         except dns.resolver.YXDOMAIN as error:
             raise NoSuchNameError(f"{name}: its DNAME leads to a name that is too long") from error
-        except (dns.resolver.NoNameservers, dns.exception.Timeout) as error:
-            raise TemporaryError(f"DNS: no answer about {name} {kind}: {_first_line(error)}") from error
+        except dns.exception.Timeout as error:
+            within = f"{self._resolver.lifetime:g} s"
+            raise TemporaryError(f"DNS: no answer about {name} {kind} within {within}") from error
+        except dns.resolver.NoNameservers as error:
+            raise TemporaryError(f"DNS: no answer about {name} {kind}: {_what_failed(error)}") from error
         except (dns.exception.DNSException, OSError) as error:
             raise TemporaryError(f"DNS: {name} {kind}: {_first_line(error)}") from error
         return list(answer.rrset) if answer.rrset is not None else []
@@ -124,6 +127,12 @@ def _server(text: str) -> dns.nameserver.Nameserver:
 
 def _plain(name: dns.name.Name) -> str:
     return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""
+
+
+def _what_failed(error: dns.resolver.NoNameservers) -> str:
+    """What each server answered, in its own word: "SERVFAIL", "REFUSED", "Connection refused"."""
+    said = [failure[3] for failure in error.kwargs.get("errors", ())]
+    return ", ".join(dict.fromkeys(str(one) or type(one).__name__ for one in said)) or "no server can be asked"
 
 
 def _first_line(error: BaseException) -> str:

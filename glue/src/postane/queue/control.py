@@ -212,7 +212,7 @@ def view(entry: Entry, runner: QueueRunner, now: float, *, headers: bool = False
                 recipient.address,
                 recipient.original,
                 job.destination if job is not None else "",
-                job.state.value if job is not None else last.fate.value if last is not None else "",
+                state_of(job, runner, now) if job is not None else last.fate.value if last is not None else "",
                 job.attempts if job is not None else tried.attempts if tried is not None else 0,
                 _next_attempt(job, runner),
                 str(last.reply) if last is not None else "",
@@ -231,6 +231,13 @@ def view(entry: Entry, runner: QueueRunner, now: float, *, headers: bool = False
         tuple(recipients),
         _headers(entry) if headers else "",
     )
+
+
+def state_of(job: Job, runner: QueueRunner, now: float) -> str:
+    """A job whose turn has come waits all the same while its destination does not answer."""
+    if job.state is State.READY and runner.scheduler.window(job).closed_until > now:
+        return State.WAITING.value
+    return job.state.value
 
 
 def _next_attempt(job: Job | None, runner: QueueRunner) -> float:
@@ -257,7 +264,7 @@ def stats(entries: list[Entry], runner: QueueRunner, now: float) -> Stats:
         oldest_age=max((now - entry.message.envelope.received_at for entry in entries), default=0.0),
         held=sum(entry.held for entry in entries),
         running=runner.scheduler.running,
-        deliveries=dict(Counter(job.state.value for job in jobs)),
+        deliveries=dict(Counter(state_of(job, runner, now) for job in jobs)),
         destinations=dict(Counter(job.destination for job in jobs).most_common(20)),
         closed=tuple(
             DestinationView(w.name, w.failures, w.closed_until, str(w.last.reply) if w.last else "") for w in closed

@@ -340,10 +340,12 @@ class QueueRunner:
                 self.scheduler.remove(job, State.HELD)
 
     def release(self, entry: Entry) -> None:
+        """Undoes `hold`; what was held is tried now."""
         self._record(entry, Progress(held=False))
         for job in entry.jobs:
             if job.state is State.HELD:
                 self.scheduler.add(job, self.now())
+                self.scheduler.hasten(job, self.now())
         self._remind(entry, entry.expires_at)
         self._wake.set()
 

@@ -6,7 +6,6 @@ Pure: each call is told the time. Each costs O(log n).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from random import Random
@@ -123,6 +122,3 @@ class Scheduler:
         """Destinations that did not answer and wait for their next trial."""
         pools = (self._local, self._remote)
         return {name: window for pool in pools for name, window in pool.windows.items() if window.closed_until > now}
-
-    def states(self, jobs: Sequence[Job]) -> Counter[str]:
-        return Counter(job.state.value for job in jobs)

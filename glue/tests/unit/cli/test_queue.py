@@ -81,7 +81,7 @@ def test_show_and_stats_are_readable(calls: list[tuple[Any, ...]]) -> None:
     assert "to bob@far.test (was b@far.test): waiting, 2 attempts" in text
     assert "Subject: hello\nX: y" in text
     text = run("stats")
-    assert "no answer from dead.test, 3 times" in text
+    assert "no answer from dead.test after 3 trials" in text
 
 
 @pytest.mark.parametrize("verb", ["hold", "release", "retry", "drop"])

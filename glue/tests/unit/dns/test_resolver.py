@@ -56,11 +56,11 @@ def test_no_such_name() -> None:
     asked(test)
 
 
-@pytest.mark.parametrize("fault", [dns.rcode.SERVFAIL, None])
-def test_what_cannot_be_said_now_is_temporary(fault: dns.rcode.Rcode | None) -> None:
+@pytest.mark.parametrize(("fault", "word"), [(dns.rcode.SERVFAIL, "SERVFAIL"), (None, "within")])
+def test_what_cannot_be_said_now_is_temporary(fault: dns.rcode.Rcode | None, word: str) -> None:
     async def test(server: NameServer, resolver: Resolver) -> None:
         server.faults["x.test"] = fault
-        with pytest.raises(TemporaryError, match=r"x\.test MX"):
+        with pytest.raises(TemporaryError, match=rf"x\.test MX.*{word}"):
             await resolver.mail_hosts("x.test")
         with pytest.raises(TemporaryError):
             await resolver.addresses("x.test")
