@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.postane_command import COMMON, Postane, difference
 
@@ -86,10 +84,8 @@ def main() -> None:
 
 
 def comparable(address: str) -> str:
-    """As the directory writes a target: a spelling of capitals stays, since another host may care for it."""
+    """As the directory writes a target: the local part as it is, since another host may care for its spelling."""
     local, _, domain = address.strip().rpartition("@")
-    if local != unicodedata.normalize("NFC", unicodedata.normalize("NFC", local).casefold()):
-        return address.strip()
     try:
         return f"{local}@{domain.rstrip('.').lower().encode('idna').decode()}"
     except UnicodeError:

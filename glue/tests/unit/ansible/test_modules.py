@@ -206,6 +206,7 @@ def test_alias_has_just_its_targets(run: Run) -> None:
     targets = ["Ayse@Example.org", "çiğdem@MÜZE.example"]
     assert run("postane_alias", address="info@müze.example", targets=targets)["changed"]
     assert not run("postane_alias", address="INFO@müze.example", targets=targets)["changed"]
+    assert not run("postane_alias", check=True, address="info@müze.example", targets=targets)["changed"]
     fewer = run("postane_alias", address="info@müze.example", targets=targets[1:])
     assert fewer["alias"]["targets"] == ["çiğdem@xn--mze-hoa.example"]
     assert run("postane_alias", address="info@müze.example", state="absent")["alias"] is None
