@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from postane.config.model import Delivery
 from postane.core.envelope import Envelope, Recipient
@@ -34,7 +35,7 @@ def wire(tmp_path: Path, test: Test, **settings: Any) -> None:
             await transport.close()
             await server.stop()
 
-    asyncio.run(asyncio.wait_for(main(), 20))
+    uvloop.run(asyncio.wait_for(main(), 20))  # the loop of the real processes
 
 
 def mail(*to: str, text: bytes = TEXT, sender: str = "ayse@demo.test") -> tuple[Mail, list[Recipient]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import dns.rcode
 import pytest
+import uvloop
 
 from postane.config.model import Delivery, Dns
 from postane.core.envelope import Envelope, Notify, Recipient
@@ -73,7 +74,7 @@ def net(test: Callable[[Net], Coroutine[Any, Any, None]]) -> None:
         finally:
             await one.close()
 
-    asyncio.run(asyncio.wait_for(main(), 20))
+    uvloop.run(asyncio.wait_for(main(), 20))  # the loop of the real processes
 
 
 def mail(*to: str | Recipient, text: bytes = TEXT, **more: Any) -> tuple[Mail, list[Recipient]]:
