@@ -6,8 +6,10 @@ Every ConfigError reads `file:line: what is wrong`, with a hint where a near nam
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +45,17 @@ def parse(text: str, name: str) -> Config:
     marked = _Marked()
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is None:
+            raise ConfigError(f"{name}:1: the file is empty; at least `host:` is needed")
+        value = _plain(node, "", marked, name)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{name}:{line}: not YAML: {error.problem}") from error
-    if node is None:
-        raise ConfigError(f"{name}:1: the file is empty; at least `host:` is needed")
-    value = _plain(node, "", marked, name)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{name}:{line}: a character that no text file has: U+{error.character:04X}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{name}:1: lists within lists without an end") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{name}:1: the file must be a mapping of keys")
     _refuse_unknown(value, Config, "", marked, name)
@@ -71,6 +78,8 @@ def _plain(node: yaml.Node, place: str, marked: _Marked, name: str) -> Any:
     if isinstance(node, yaml.MappingNode):
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConfigError(f"{name}:{key_node.start_mark.line + 1}: a key is a word, not a list or a mapping")
             key = str(key_node.value)
             inner = f"{place}.{key}" if place else key
             if key in values:
@@ -80,7 +89,13 @@ def _plain(node: yaml.Node, place: str, marked: _Marked, name: str) -> Any:
         return values
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, f"{place}[{number}]", marked, name) for number, item in enumerate(node.value)]
-    return yaml.SafeLoader("").construct_object(node)
+    try:
+        value = yaml.SafeLoader("").construct_object(node)
+    except ValueError as error:  # a date that no calendar has
+        raise ConfigError(f"{name}:{line}: {place}: {node.value!r} needs quotes: {error}") from error
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{name}:{line}: {place}: {node.value} is no number to reckon with")
+    return value
 
 
 def _refuse_unknown(value: Mapping[str, Any], section: type, place: str, marked: _Marked, name: str) -> None:
@@ -102,27 +117,88 @@ def _line_of(place: str, marked: _Marked) -> int:
     return marked.lines.get(place, 1)
 
 
+_KINDS = {
+    "object": "keys with values",
+    "array": "a list",
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "null": "nothing",
+    "date": "a date",
+    "datetime": "a date",
+}
+
+
 def _in_words(message: str) -> str:
-    return message.replace("Object missing required field", "needs the key").replace("`", "'")
+    """msgspec's sentence in the words of the reference page."""
+    message = re.sub(
+        r"`(\w+)`",
+        lambda found: _KINDS.get(found[1], f"'{found[1]}'"),
+        message.replace("Object missing required field", "needs the key"),
+    )
+    if message.endswith(", got nothing"):
+        message += " (write a value, or leave the key out)"
+    return message.replace("Expected", "expected").replace("Invalid enum value", "not a choice:")
+
+
+_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
+
+
+def _is_door(text: str) -> bool:
+    """`host:port`, `1.2.3.4:port` or `[::]:port`."""
+    host, _, port = text.rpartition(":")
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        return False
+    return _is_ip(host[1:-1], 6) if host.startswith("[") and host.endswith("]") else bool(re.fullmatch(_NAME, host))
+
+
+def _is_ip(text: str, *versions: int) -> bool:
+    try:
+        return ip_address(text).version in (versions or (4, 6)) and "%" not in text
+    except ValueError:
+        return False
 
 
 def _check(config: Config, marked: _Marked, name: str) -> None:
     """What no single field can tell."""
 
-    def refuse(place: str, message: str) -> None:
-        raise ConfigError(f"{name}:{_line_of(place, marked)}: {place}: {message}")
+    def hold(right: bool, place: str, message: str) -> None:
+        if not right:
+            raise ConfigError(f"{name}:{_line_of(place, marked)}: {place}: {message}")
 
-    if not is_public_name(config.host.lower()):
-        refuse("host", f"{config.host!r} is not a full host name such as mail.example.org")
-    if bool(config.tls.certificate) != bool(config.tls.key):
-        refuse("tls", "certificate and key go together")
-    if config.delivery.local == "maildir" and not config.delivery.maildir:
-        refuse("delivery.local", "maildir needs delivery.maildir, the root of the mailboxes")
+    host = config.host
+    hold(is_public_name(host.lower()), "host", f"{host!r} is not a full host name such as mail.example.org")
+    for place, path in (("state", config.state), ("runtime", config.runtime)):
+        hold(path.startswith("/"), place, f"{path!r} is not a path from the root, such as /var/lib/postane")
+    hold(bool(config.tls.certificate) == bool(config.tls.key), "tls", "certificate and key go together")
+
     for service in ("smtp", "submission", "submissions"):
         for address in getattr(config.smtp.listen, service):
-            if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+):\d{1,5}", address):
-                refuse(f"smtp.listen.{service}", f"{address!r} is not address:port")
-    if config.spool.large_message * 2 > config.spool.segment_size:
-        refuse("spool.large_message", "at most half of spool.segment_size")
-    if config.queue.retry_most < config.queue.retry_first:
-        refuse("queue.retry_most", "shorter than queue.retry_first")
+            hold(_is_door(address), f"smtp.listen.{service}", f"{address!r} is not address:port")
+    hold(_is_door(config.api.listen), "api.listen", f"{config.api.listen!r} is not address:port")
+    banner, sign = config.smtp.banner, config.smtp.tag_separator
+    hold(banner.isascii() and banner.isprintable(), "smtp.banner", "only ASCII that can be seen, on one line")
+    hold(sign in "+-_=#~!|", "smtp.tag_separator", f"{sign!r} is none of + - _ = # ~ ! |")
+
+    url = config.directory.url
+    hold(not url or "://" in url, "directory.url", "not a URL such as sqlite:////var/lib/postane/directory.sqlite3")
+    room = config.spool.large_message * 2 <= config.spool.segment_size
+    hold(room, "spool.large_message", "at most half of spool.segment_size")
+    queue = config.queue
+    hold(queue.retry_most >= queue.retry_first, "queue.retry_most", "shorter than queue.retry_first")
+    ordered = queue.local_retry_most >= queue.local_retry_first
+    hold(ordered, "queue.local_retry_most", "shorter than queue.local_retry_first")
+
+    delivery = config.delivery
+    rooted = delivery.local != "maildir" or delivery.maildir.startswith("/")
+    hold(rooted, "delivery.local", "maildir needs delivery.maildir, the root of the mailboxes")
+    reached = delivery.lmtp.startswith("/") or _is_door(delivery.lmtp)
+    hold(reached, "delivery.lmtp", f"{delivery.lmtp!r} is neither the path of a socket nor host:port")
+    smarthost = delivery.smarthost
+    hold(not smarthost or _is_door(smarthost), "delivery.smarthost", f"{smarthost!r} is not host:port")
+    for address in config.dns.addresses:
+        hold(_is_ip(address), "dns.addresses", f"{address!r} is not an IP address")
+    prefix = config.dkim.selector_prefix
+    label = re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", prefix)
+    hold(label is not None, "dkim.selector_prefix", f"{prefix!r} is not a DNS label of a-z, 0-9 and -")

@@ -20,12 +20,13 @@ import idna
 from postane.core.errors import AddressError
 
 MAX_LOCAL = 64  # octets, RFC 5321 section 4.5.3.1.1
-MAX_DOMAIN = 255  # octets, section 4.5.3.1.2
+MAX_DOMAIN = 253  # characters: 255 octets on the wire (section 4.5.3.1.2, RFC 1035 section 3.1) less first and last
 MAX_PATH = 254  # octets without the angle brackets, section 4.5.3.1.3 and erratum 1690
 
-_ATEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\x80-\U0010ffff]"
+_ATEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\xa0-\U0010ffff]"  # none of the controls U+0080 to U+009F
 _DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
-_QUOTED = re.compile(r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\x80-\U0010ffff]|\\[\x20-\x7e])*"')
+_QUOTED = re.compile(r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\xa0-\U0010ffff]|\\[\x20-\x7e])*"')
+_DOTTED_I = re.compile("i\u0307+")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _PLAIN_DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -35,14 +36,15 @@ def normal_domain(name: str) -> str:
 
     Raises AddressError for what is no host name: empty labels, labels over 63 octets, letters that IDNA forbids.
     """
-    lowered = name.rstrip(".").lower() if name.isascii() else name
+    name = name.removesuffix(".")  # the root
+    lowered = name.lower() if name.isascii() else name
     # The common case is decided without the IDNA tables: an ASCII name whose labels carry no "xn--".
     if lowered.isascii() and "xn--" not in lowered:
         if len(lowered) <= MAX_DOMAIN and all(_LABEL.fullmatch(label) for label in lowered.split(".")):
             return lowered
         raise AddressError(f"{name!r} is not a domain name")
     try:
-        return idna.encode(name.rstrip("."), uts46=True).decode("ascii")
+        return idna.encode(name, uts46=True).decode("ascii")
     except (idna.IDNAError, UnicodeError) as error:
         raise AddressError(f"{name!r} is not a domain name: {error}") from error
 
@@ -64,7 +66,9 @@ def normal_local(local_part: str) -> str:
     """NFC and case-folded: the form under which mailboxes are compared (RFC 5321 leaves this to the receiver)."""
     if local_part.isascii():
         return local_part.lower()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", local_part).casefold())
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", local_part).casefold())
+    # İ folds into i and a dot above: the i of everybody who writes their name in capitals in Turkish.
+    return unicodedata.normalize("NFC", _DOTTED_I.sub("i", folded))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +102,13 @@ class Address:
             local = re.sub(r"\\(.)", r"\1", local[1:-1])
             if not local:
                 raise AddressError("the local part is empty")
-        elif not _DOT_STRING.fullmatch(local) or any(0x80 <= ord(c) < 0xA0 for c in local):
+        elif not _DOT_STRING.fullmatch(local):
             raise AddressError("the local part is malformed")
-        if len(local.encode()) > MAX_LOCAL:
+        key_local = normal_local(local)  # may be longer: some letters fold into two
+        if max(len(local.encode()), len(key_local.encode())) > MAX_LOCAL:
             raise AddressError(f"the local part has at most {MAX_LOCAL} octets")
         key_domain = _literal(domain) if domain.startswith("[") else normal_domain(domain)
-        return cls(local, domain, normal_local(local), key_domain)
+        return cls(local, domain, key_local, key_domain)
 
     @property
     def key(self) -> str:
@@ -138,6 +143,8 @@ class Address:
 def _literal(domain: str) -> str:
     inner = domain[1:-1] if domain.endswith("]") else ""
     bare = inner[5:] if inner.lower().startswith("ipv6:") else inner
+    if "%" in bare:  # an interface may be named there, in any characters
+        raise AddressError(f"{domain!r} is not an address literal")
     try:
         return f"[{ip_address(bare)}]"
     except ValueError as error:
