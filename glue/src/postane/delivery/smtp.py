@@ -9,6 +9,7 @@ Never raises for what a peer does: each recipient has an Outcome with the peer's
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Sequence
 from random import Random
@@ -32,6 +33,10 @@ from postane.observe.log import get_logger
 log = get_logger("delivery")
 
 _MOST_RECIPIENTS = 100  # a transaction (RFC 5321 section 4.5.3.1.8); more go in several
+
+# aiosmtplib holds a whole message in memory, some copies of it for a while: few large ones may be under way at once.
+_LARGE = 1024 * 1024
+_LARGE_AT_ONCE = 8
 
 
 class _NextError(Exception):
@@ -63,8 +68,15 @@ class SmtpTransport:
         self._random = random
         self._tls = tls or opportunistic()
         self._pool: Pool[_Peer] = Pool(settings.idle_seconds)
+        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
 
     async def deliver(self, message: Claimed, recipients: Sequence[Recipient]) -> list[Outcome]:
+        if message.size < _LARGE:
+            return await self._deliver_all(message, recipients)
+        async with self._large:
+            return await self._deliver_all(message, recipients)
+
+    async def _deliver_all(self, message: Claimed, recipients: Sequence[Recipient]) -> list[Outcome]:
         text = message.read()  # raises before any server hears of it
         outcomes: list[Outcome] = []
         for at in range(0, len(recipients), _MOST_RECIPIENTS):
