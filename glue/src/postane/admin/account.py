@@ -74,7 +74,7 @@ def add(
         session.add(account)
         session.flush()
         session.add(Credential(account_id=account.id, kind="main", hash=hash_password(password)))
-        return Change(True, _view(account))
+        return Change(True, _view(account), made=True)
 
 
 def change(

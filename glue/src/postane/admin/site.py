@@ -22,10 +22,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Change(Generic[T]):
-    """The answer of a verb that may change something: whether it did, and how the thing is now."""
+    """The answer of a verb that may change something: whether it did, how the thing is now, and whether it is new."""
 
     changed: bool
     item: T
+    made: bool = False
 
 
 class Site:

@@ -40,9 +40,8 @@ def add(
     password = _password(password_stdin, password_file, generate)
     octets = None if quota is None else account.parse_quota(quota)
     done = account.add(site(), address, password, display_name=name, quota=octets)
-    output.change(done.changed, done.item, f"account {done.item.address} is there", as_json=as_json)
-    if generate and done.changed:
-        typer.echo(f"password: {password}", err=as_json)
+    made = password if generate and done.made else ""
+    output.change(done.changed, done.item, f"account {done.item.address} is there", as_json=as_json, password=made)
 
 
 @app.command()
@@ -56,9 +55,9 @@ def passwd(
     """Set the password."""
     password = _password(password_stdin, password_file, generate)
     done = account.set_password(site(), address, password)
-    output.change(done.changed, done.item, f"{done.item.address} has a new password", as_json=as_json)
-    if generate:
-        typer.echo(f"password: {password}", err=as_json)
+    made = password if generate else ""
+    words = f"{done.item.address} has a new password"
+    output.change(done.changed, done.item, words, as_json=as_json, password=made)
 
 
 @app.command("check-password")
@@ -123,13 +122,15 @@ def _password(from_stdin: bool, from_file: Path | None, generate: bool) -> str:
         from postane.directory.passwords import generate_password
 
         return generate_password()
-    if from_stdin:
-        return sys.stdin.readline().rstrip("\r\n")
-    if from_file is not None:
-        try:
+    try:
+        if from_stdin:
+            return sys.stdin.readline().rstrip("\r\n")
+        if from_file is not None:
             return from_file.read_text("utf-8").partition("\n")[0].rstrip("\r")
-        except OSError as error:
-            raise UsageError(f"{from_file}: {error.strerror}") from error
+    except OSError as error:
+        raise UsageError(f"{from_file or 'standard input'}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{from_file or 'standard input'}: the password is no text in UTF-8") from error
     if not sys.stdin.isatty():
         raise UsageError("no password", hint="say --password-stdin, --password-file FILE or --generate")
     return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))

@@ -27,10 +27,11 @@ def check(file: Annotated[Path, typer.Argument(help="The file to check.")]) -> N
 
 @app.command()
 def show() -> None:
-    """Print the configuration that holds, defaults filled in, as JSON."""
+    """Print the configuration that holds, defaults filled in, passwords left out, as JSON."""
     from postane.config.load import load
+    from postane.config.shown import without_secrets
 
-    output.json(load(config_path()))
+    output.json(without_secrets(load(config_path())))
 
 
 @app.command()

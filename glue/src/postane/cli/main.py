@@ -38,8 +38,8 @@ _EPILOGUE = """**First steps**
     postane queue list
 
 Every verb that shows something takes `--json`. Exit codes are those of sysexits(3):
-0 done, 1 a check says no, 64 usage, 65 bad data, 69 a service is missing, 75 try again, 77 not allowed,
-78 bad configuration."""
+0 done, 1 a check says no, 64 usage, 65 bad data, 69 a service is missing, 74 a file cannot be read or written,
+75 try again, 77 not allowed, 78 bad configuration."""
 
 
 def _root(
@@ -97,6 +97,9 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        typer.echo(f"postane: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", err=True)
+        sys.exit(74)
 
 
 if __name__ == "__main__":

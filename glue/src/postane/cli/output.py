@@ -43,12 +43,17 @@ def table(rows: Sequence[Any], columns: Iterable[str] | None = None, *, none: st
     Console().print(shown)
 
 
-def change(changed: bool, item: object, words: str, *, as_json: bool) -> None:
-    """The answer of a verb that changes: `{"changed": …, "item": …}`, or a line of words."""
+def change(changed: bool, item: object, words: str, *, as_json: bool, password: str = "") -> None:
+    """The answer of a verb that changes: `{"changed": …, "item": …}`, or a line of words.
+
+    `password`, if one was made, is told here and nowhere else: as a key of its own, or on a line of its own.
+    """
     if as_json:
-        json({"changed": changed, "item": item})
-    else:
-        typer.echo(words if changed else f"unchanged: {words}")
+        json({"changed": changed, "item": item} | ({"password": password} if password else {}))
+        return
+    typer.echo(words if changed else f"unchanged: {words}")
+    if password:
+        typer.echo(f"password: {password}")
 
 
 def _cell(value: object) -> str:

@@ -20,6 +20,10 @@ from postane.config.model import Config
 from postane.core.address import is_public_name
 from postane.core.errors import ConfigError
 
+_HINTS: dict[type[Exception], str] = {
+    FileNotFoundError: "--config FILE or $POSTANE_CONFIG names another; `postane config reference` explains the keys",
+    PermissionError: "run it as root",
+}
 _PLACE = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 
 
@@ -36,7 +40,7 @@ def load(path: Path) -> Config:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "the file is not UTF-8"
-        raise ConfigError(f"{path}: {reason}") from error
+        raise ConfigError(f"{path}: {reason}", hint=_HINTS.get(type(error), "")) from error
     return parse(text, str(path))
 
 

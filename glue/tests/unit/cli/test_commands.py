@@ -119,8 +119,11 @@ def test_generated_passwords_are_printed_once(shell: Shell) -> None:
     password = out.splitlines()[-1].removeprefix("password: ")
     assert code == 0
     assert shell("account", "check-password", "ayse@demo.test", "--password-stdin", stdin=password)[0] == 0
-    _, out, _ = shell("account", "add", "ayse@demo.test", "--generate")
-    assert "password:" not in out
+    _, out, _ = shell("account", "add", "ayse@demo.test", "--generate", "--quota", "1G")
+    assert "password:" not in out  # it was there before, and keeps its own
+    assert "password" not in shell.json("account", "add", "ayse@demo.test", "--generate", "--name", "Ayşe")
+    password = shell.json("account", "passwd", "ayse@demo.test", "--generate")["password"]
+    assert shell("account", "check-password", "ayse@demo.test", "--password-stdin", stdin=password)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -142,6 +145,15 @@ def test_generated_passwords_are_printed_once(shell: Shell) -> None:
         (("account", "add", "x@demo.test", "--password-stdin", "--generate"), 64, "exclude each other"),
         (("account", "add", "x@demo.test"), 64, "no password"),
         (("account", "add", "x@demo.test", "--generate", "--quota", "lots"), 64, "is no quota"),
+        (("account", "add", "x@demo.test", "--generate", "--quota", "99999999T"), 64, "too much for a mailbox"),
+        (("account", "add", "x@demo.test", "--generate", "--name", "a\nBcc: b"), 64, "all of them visible"),
+        (("account", "add", "x\u200by@demo.test", "--generate"), 65, "characters that can be seen"),
+        (("account", "add", "x@demo.test", "--password-file", "/nowhere"), 64, "/nowhere: No such file"),
+        (("account", "add", "x@demo.test", "--password-file", "/bin/true"), 64, "no text in UTF-8"),
+        (("account", "list", "far.test"), 65, "far.test is not hosted here"),
+        (("alias", "list", "far.test"), 65, "far.test is not hosted here"),
+        (("alias", "add", "self@demo.test", "SELF@demo.test"), 64, "its own target"),
+        (("domain", "add", "new.test", "--tenant", ""), 64, "a tenant's name has"),
         (("account", "show", "x@demo.test"), 65, "there is no account x@demo.test"),
         (("alias", "add", "ayse@demo.test", "x@far.test"), 65, "is an account"),
         (("alias", "add", "self@demo.test", "self@demo.test"), 64, "its own target"),
