@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Self
 
@@ -31,6 +32,7 @@ _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _PLAIN_DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
+@lru_cache(4096)  # a server hears the same few domains all day
 def normal_domain(name: str) -> str:
     """The lower-case A-label form of a domain name, without a trailing dot.
 
@@ -87,11 +89,7 @@ class Address:
         Raises AddressError that names what is wrong. An address literal (`user@[192.0.2.1]`) is read;
         control characters and NUL never are.
         """
-        try:
-            octets = len(text.encode())
-        except UnicodeEncodeError as error:
-            raise AddressError("the address is not text") from error  # a lone surrogate
-        if octets > MAX_PATH:
+        if _octets(text) > MAX_PATH:
             raise AddressError(f"an address has at most {MAX_PATH} octets")
         local, at, domain = text.rpartition("@")
         if not at or not local or not domain:
@@ -105,7 +103,7 @@ class Address:
         elif not _DOT_STRING.fullmatch(local):
             raise AddressError("the local part is malformed")
         key_local = normal_local(local)  # may be longer: some letters fold into two
-        if max(len(local.encode()), len(key_local.encode())) > MAX_LOCAL:
+        if _octets(local) > MAX_LOCAL or _octets(key_local) > MAX_LOCAL:
             raise AddressError(f"the local part has at most {MAX_LOCAL} octets")
         key_domain = _literal(domain) if domain.startswith("[") else normal_domain(domain)
         return cls(local, domain, key_local, key_domain)
@@ -138,6 +136,16 @@ class Address:
         if smtputf8 or self.domain.isascii():
             return str(self)
         return str(type(self)(self.local, self.key_domain, self.key_local, self.key_domain))
+
+
+def _octets(text: str) -> int:
+    """Length in UTF-8. Raises AddressError."""
+    if text.isascii():
+        return len(text)
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise AddressError("the address is not text") from error  # a lone surrogate
 
 
 def _literal(domain: str) -> str:

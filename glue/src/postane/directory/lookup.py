@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import math
 import os
 import sqlite3
 import time
@@ -62,17 +63,25 @@ class Lookup:
     # -- recipients -----------------------------------------------------------------------------------------------
 
     def resolve_cached(self, address: Address) -> Resolved | None:
-        self._forget_if_changed()
-        found = self._resolved.get(address.key)
+        now = time.monotonic()
+        if now >= self._changes.due:
+            try:
+                self._forget_if_changed()
+            except TemporaryError:
+                return None  # `resolve` finds it out too, and its caller is ready to hear it
+        key = address.key
+        found = self._resolved.get(key)
         if found is None:
             return None
         expires, resolved = found
-        if expires < time.monotonic():
-            self._resolved.pop(address.key, None)
+        if expires < now:
+            self._resolved.pop(key, None)
             return None
-        # What is asked for stays; names that somebody guesses push only each other out.
-        with suppress(KeyError):  # forgotten by another thread just now
-            self._resolved.move_to_end(address.key)
+        try:
+            # What is asked for stays; names that somebody guesses push only each other out.
+            self._resolved.move_to_end(key)
+        except KeyError:
+            return None  # forgotten by another thread just now
         return resolved
 
     async def resolve(self, address: Address) -> Resolved:
@@ -175,18 +184,16 @@ class _Changes:
         self._file = sqlite_file(url)
         self._connection: sqlite3.Connection | None = None
         self._version = -1
-        self._looked = 0.0
+        self.due = 0.0 if self._file is not None else math.inf  # when to look next
         self.generation = 0  # counts the changes that were seen
         # Where changes can be seen an answer is good until one comes; elsewhere for its time only.
         self.life = 3600.0 if self._file is not None else cache_seconds
 
     def seen(self) -> bool:
-        if self._file is None:
-            return False
         now = time.monotonic()
-        if now - self._looked < _LOOK_FOR_CHANGES:
+        if self._file is None or now < self.due:
             return False
-        self._looked = now
+        self.due = now + _LOOK_FOR_CHANGES
         try:
             if self._connection is None:
                 self._connection = connect_file(self._file, "ro")

@@ -11,7 +11,7 @@ import pytest
 
 from postane.admin import account, alias, domain
 from postane.admin.site import Site, hosted_domain
-from postane.config.model import Config
+from postane.config.model import Config, Directory
 from postane.core.address import Address
 from postane.core.errors import TemporaryError
 from postane.core.ports import Resolved
@@ -185,6 +185,64 @@ def test_signing_keys(lookup: Lookup) -> None:
 def test_a_database_that_is_away_is_a_temporary_error(tmp_path: Path) -> None:
     config = Config(host="mail.host.test", state=str(tmp_path / "none"))
     lookup = _lookup(Site(config))
+    assert lookup.resolve_cached(Address.parse("ayse@demo.test")) is None
     with pytest.raises(TemporaryError):
         ask(lookup, "ayse@demo.test")
+    with pytest.raises(TemporaryError):
+        asyncio.run(lookup.authenticate("ayse@demo.test", A))
     lookup.close()
+
+
+def test_it_comes_back_when_the_database_does(tmp_path: Path) -> None:
+    site = Site(Config(host="mail.host.test", state=str(tmp_path)))
+    lookup = _lookup(site)
+    with pytest.raises(TemporaryError):
+        ask(lookup, "ayse@demo.test")
+    site.database.upgrade()
+    domain.add(site, "demo.test")
+    account.add(site, "ayse@demo.test", A)
+    _within_a_second(lambda: ask(lookup, "ayse@demo.test").targets != ())
+    lookup.close()
+
+
+def test_a_wrong_name_takes_as_long_as_a_wrong_password(lookup: Lookup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in hashes, not in seconds."""
+    reckoned: list[str] = []
+
+    def verify(_password: str, stored: str) -> bool:
+        reckoned.append(stored)
+        return False
+
+    monkeypatch.setattr("postane.directory.lookup.verify_password", verify)
+    for name in ("ayse@demo.test", "nobody@demo.test", "off@demo.test", "no address", "info@demo.test"):
+        before = len(reckoned)
+        assert asyncio.run(lookup.authenticate(name, "wrong-word")) is None
+        assert len(reckoned) == before + 1, name
+
+
+def test_a_right_login_is_hashed_once_in_a_while(lookup: Lookup, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asyncio.run(lookup.authenticate("ayse@demo.test", A)) is not None
+    monkeypatch.setattr("postane.directory.lookup.verify_password", lambda *_: pytest.fail("hashed again"))
+    assert asyncio.run(lookup.authenticate("ayse@demo.test", A)) is not None
+    assert A.encode() not in b"".join(lookup._logins)  # what is kept tells nobody the password
+
+
+def test_names_that_are_asked_for_outlive_guessed_ones(site: Site) -> None:
+    config = site.config
+    few = Lookup(Database(url_of(config)), Directory(cache_entries=3), config.host, config.state)
+    ask(few, "ayse@demo.test")
+    for number in range(9):
+        ask(few, f"guess{number}@demo.test")
+        assert few.resolve_cached(Address.parse("ayse@demo.test")) is not None
+    assert few.resolve_cached(Address.parse("guess0@demo.test")) is None
+    few.close()
+
+
+def test_has_mailbox(lookup: Lookup) -> None:
+    def has(address: str) -> bool:
+        return asyncio.run(lookup.has_mailbox(address))
+
+    assert has("ayse@demo.test")
+    assert not has("off@demo.test")
+    assert not has("info@demo.test")
+    assert not has("gone@demo.test")
