@@ -78,6 +78,11 @@ def _app(words: Sequence[str]) -> typer.Typer:
     return app
 
 
+def whole() -> typer.Typer:
+    """The command with all its nouns."""
+    return _app(list(NOUNS))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The entry point: never a traceback for what a person can act on."""
     app = _app(sys.argv[1:] if arguments is None else arguments)
