@@ -269,7 +269,6 @@ class _Pop3(poplib.POP3):
         self._door = host, service
         self.transcript: list[str] = []
         super().__init__(host.name, host.ports[service], TIMEOUT)
-        self.transcript.append(f"S: {self.welcome.decode()}")
 
     def _create_socket(self, timeout: float | None) -> socket.socket:
         host, service = self._door
