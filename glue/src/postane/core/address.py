@@ -27,7 +27,6 @@ MAX_PATH = 254  # octets without the angle brackets, section 4.5.3.1.3 and errat
 _ATEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\xa0-\U0010ffff]"  # none of the controls U+0080 to U+009F
 _DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
 _QUOTED = re.compile(r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\xa0-\U0010ffff]|\\[\x20-\x7e])*"')
-_DOTTED_I = re.compile("i\u0307+")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _PLAIN_DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -68,9 +67,7 @@ def normal_local(local_part: str) -> str:
     """NFC and case-folded: the form under which mailboxes are compared (RFC 5321 leaves this to the receiver)."""
     if local_part.isascii():
         return local_part.lower()
-    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", local_part).casefold())
-    # İ folds into i and a dot above: the i of everybody who writes their name in capitals in Turkish.
-    return unicodedata.normalize("NFC", _DOTTED_I.sub("i", folded))
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", local_part).casefold())
 
 
 @dataclass(frozen=True, slots=True)
