@@ -39,7 +39,7 @@ class ActionModule(ActionBase):
         else:
             hosts, broken = _hosts(task_vars)
             version = tuple(int(part) for part in __version__.split(".")[:2])
-            secrets = inventory.Secrets(in_clear=_in_clear)
+            secrets = inventory.Secrets(_file_fault(task_vars.get("ansible_inventory_sources") or ()), _in_clear)
             found = broken + inventory.findings(hosts, _role_variables(), ansible_version=version, secrets=secrets)
         lines = [f"{_place(finding.value)}{finding.text}" for finding in found]
         faults = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
@@ -99,6 +99,19 @@ def _releases(task_vars):
         if facts:
             releases[name] = (facts.get("distribution", ""), facts.get("distribution_major_version", ""))
     return releases
+
+
+def _file_fault(sources):
+    """A look at a password file that knows what Ansible does with files in a folder that is an inventory."""
+    folders = [Path(source) for source in sources if Path(source).is_dir()]
+
+    def fault(path):
+        for folder in folders:
+            if Path(path).expanduser().is_relative_to(folder):
+                return f"the password file {path} lies in the inventory, where Ansible reads it as a list of hosts"
+        return inventory.secret_fault(path)
+
+    return fault
 
 
 def _origin(value):

@@ -29,19 +29,22 @@ postane_domains:
   - name: ornek.dev
     accounts:
       - name: ayse
-        password_file: "{{ inventory_dir }}/ayse.txt"
+        password_file: "{{ inventory_dir }}.secrets/ayse"
 """
 
 
 @pytest.fixture
 def inventory(tmp_path: Path) -> Path:
-    """A sound inventory outside the repository."""
-    (tmp_path / "group_vars").mkdir()
-    (tmp_path / "hosts.yml").write_text(HOSTS)
-    (tmp_path / "group_vars/all.yml").write_text(VARS)
-    (tmp_path / "ayse.txt").write_text("s3cret\n")
-    (tmp_path / "ayse.txt").chmod(0o600)
-    return tmp_path
+    """A sound inventory outside the repository, its secrets beside it."""
+    folder = tmp_path / "hosts"
+    (folder / "group_vars").mkdir(parents=True)
+    (folder / "hosts.yml").write_text(HOSTS)
+    (folder / "group_vars/all.yml").write_text(VARS)
+    secret = tmp_path / "hosts.secrets/ayse"
+    secret.parent.mkdir()
+    secret.write_text("s3cret\n")
+    secret.chmod(0o600)
+    return folder
 
 
 def preflight(inventory: Path, *more: str) -> tuple[int, str]:
@@ -69,14 +72,15 @@ def test_a_sound_inventory_passes(inventory: Path) -> None:
 def test_all_faults_are_shown_at_once_each_with_its_place(inventory: Path) -> None:
     file = inventory / "group_vars/all.yml"
     file.write_text(file.read_text().replace("9.9.9.9", "10.0.0.5") + "postane_hostnam: x\n")
-    (inventory / "ayse.txt").unlink()
+    secret = Path(f"{inventory}.secrets/ayse")
+    secret.unlink()
     # A host outside the limit is judged too.
     (inventory / "hosts.yml").write_text(HOSTS.replace("mail.ornek.dev:", "mail.ornek.dev:\n    mailhost:"))
     code, said = preflight(inventory, "--limit", "mail.ornek.dev")
     assert code != 0
     refused = said.partition("refused: |-\n")[2].partition("\n\n")[0].splitlines()
     shown = [re.sub(f"^{re.escape(str(inventory))}/", "", line.strip()) for line in refused]
-    missing = f"the password file {inventory}/ayse.txt does not exist"
+    missing = f"the password file {secret} does not exist"
     unreachable = "10.0.0.5 is a private address: no other mail server can reach an MX there"
     assert sorted(shown) == sorted(
         [
@@ -96,14 +100,19 @@ def test_secrets_and_templates(inventory: Path) -> None:
         + """\
       - name: mehmet
         password: s3cret
+      - name: deniz
+        password_file: "{{ inventory_dir }}/deniz"
       - name: can
-        password: "{{ lookup('file', inventory_dir ~ '/ayse.txt') }}"
+        password: "{{ lookup('file', inventory_dir ~ '.secrets/ayse') }}"
 postane_secrets: "{{ nowhere }}"
 """
     )
     code, said = preflight(inventory)
     assert code != 0
     assert f"{file}:8: account mehmet@ornek.dev: the password stands there in clear text" in said
+    assert (
+        f"the password file {inventory}/deniz lies in the inventory, where Ansible reads it as a list of hosts" in said
+    )
     assert "account can@ornek.dev" not in said
     assert "s3cret" not in said
     assert "mail.ornek.dev: postane_secrets cannot be worked out: 'nowhere' is undefined" in said
