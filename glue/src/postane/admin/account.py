@@ -13,7 +13,7 @@ from postane.core.errors import ConflictError, NotFoundError, UsageError
 from postane.directory.passwords import hash_password, verify_password
 from postane.storage.schema import Account, Alias, Credential
 
-_QUOTA = re.compile(r"(?P<number>\d{1,12})\s*(?P<unit>[KMGT]?)(?:i?B)?", re.IGNORECASE)
+_QUOTA = re.compile(r"(?P<number>[0-9]{1,12}) *(?P<unit>[KMGT]?)(?:i?B)?", re.IGNORECASE)
 MIN_PASSWORD = 8
 _MOST_QUOTA = 1 << 50  # a pebibyte: far below what the database can hold, and more than any mailbox
 
