@@ -24,7 +24,6 @@ test-fast: tools ## unit and wire tests, in under two minutes
 	@$(PYTEST) tests/unit tests/wire
 
 test: lint test-fast ## everything: lint, unit, wire, crash, containers, the whole site on Debian 12 and 13
-	@scripts/test-deps
 	@$(PYTEST) tests/crash
 	@$(PYTEST) tests/integration -m "not site"
 	@molecule/run
