@@ -28,4 +28,7 @@ test: lint test-fast ## everything: lint, unit, wire, crash, containers, the who
 	@$(PYTEST) tests/integration -m "not site"
 	@molecule/run
 
-.PHONY: help tools demo demo-down lint test-fast test
+changelog: tools ## make a release's section of CHANGELOG.md: make changelog VERSION=0.2.0
+	@$(BIN)/python scripts/changelog $(VERSION)
+
+.PHONY: help tools demo demo-down lint test-fast test changelog

@@ -82,7 +82,7 @@ def test_an_alias_to_a_mailbox_and_away(wire: Wire, line: Line) -> None:
 
 def test_utf8_mailbox(wire: Wire, line: Line) -> None:
     assert line("MAIL FROM:<é@far.test> SMTPUTF8").startswith("250")
-    assert line("RCPT TO:<ÇİĞDEM@demo.test>").startswith("550")  # İ is no i: another name
+    assert line("RCPT TO:<ÇİĞDEM@demo.test>").startswith("250")  # as Turkish writes it in capitals
     assert line("RCPT TO:<Çiğdem@demo.test>").startswith("250")
     line("DATA")
     assert line("Subject: ş\r\n\r\nx\r\n.").startswith("250")

@@ -67,7 +67,9 @@ def normal_local(local_part: str) -> str:
     """NFC and case-folded: the form under which mailboxes are compared (RFC 5321 leaves this to the receiver)."""
     if local_part.isascii():
         return local_part.lower()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", local_part).casefold())
+    composed = unicodedata.normalize("NFC", local_part)
+    # Unicode folds the Turkish capital İ to two characters that no keyboard writes; its small letter is i.
+    return unicodedata.normalize("NFC", composed.replace("İ", "i").casefold())
 
 
 @dataclass(frozen=True, slots=True)
