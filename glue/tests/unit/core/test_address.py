@@ -27,7 +27,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20
         (r'"a\b"@demo.test', "ab@demo.test", "ab@demo.test"),
         ('"a@b"@demo.test', "a@b@demo.test", '"a@b"@demo.test'),
         ('"a..b"@demo.test', "a..b@demo.test", '"a..b"@demo.test'),
-        ("ÇİĞDEM@demo.test", "çi\u0307ğdem@demo.test", "ÇİĞDEM@demo.test"),
+        ("ÇİĞDEM@demo.test", "çiğdem@demo.test", "ÇİĞDEM@demo.test"),
         ("C\u0327ig\u0306dem@demo.test", "çiğdem@demo.test", "C\u0327ig\u0306dem@demo.test"),
         ("straße@demo.test", "strasse@demo.test", "straße@demo.test"),
         ("a@MÜZE.test", "a@xn--mze-hoa.test", "a@MÜZE.test"),
