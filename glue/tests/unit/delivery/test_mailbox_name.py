@@ -8,7 +8,7 @@ from postane.delivery.mailbox_name import mailbox_name
     [
         ("Ayse+list@demo.test", "Ayse+list@demo.test"),
         ("çiğdem@demo.test", "utf8-c3a769c49f64656d@demo.test"),
-        ("ÇİĞDEM@demo.test", mailbox_name("çi\u0307ğdem@demo.test")),
+        ("ÇİĞDEM@demo.test", "utf8-c3a769c49f64656d@demo.test"),
         ("çiğdem+list@demo.test", "utf8-c3a769c49f64656d+list@demo.test"),
         ("çiğdem+liste-ş@demo.test", "utf8-c3a769c49f64656d@demo.test"),
         ("ayse+ş@demo.test", "ayse@demo.test"),
