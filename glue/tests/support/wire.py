@@ -75,13 +75,20 @@ class Signer:
 class Wire:
     """The service in a thread with a loop of its own."""
 
-    def __init__(self, folder: Path, limits: Limits | None = None, filters: tuple[Filter, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits: Limits | None = None,
+        filters: tuple[Filter, ...] = (),
+        relay_from: tuple[str, ...] = (),
+    ) -> None:
         self.folder = folder
         self.people = People()
         self.signer = Signer()
         self.ca = self._certificate()
         self.limits = limits or Limits(message_size=200_000)
         self.filters = filters
+        self.relay_from = relay_from
         self.ports: dict[Service, int] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -97,7 +104,7 @@ class Wire:
         self.view = SpoolView(self.folder / "spool", settings)
         tls = make_context(Tls(certificate=str(self.ca), key=str(self.ca)))
         handler = MailHandler(
-            Smtp(limits=self.limits),
+            Smtp(limits=self.limits, relay_from=self.relay_from),
             self.people,
             Pipeline(self.filters),
             self.spool,

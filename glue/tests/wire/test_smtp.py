@@ -258,6 +258,26 @@ def test_a_lost_connection_leaves_nothing(wire: Wire, line: Line) -> None:
     assert large_files(wire) == before
 
 
+def test_the_hosts_own_programs_may_send_anywhere(tmp_path: Path) -> None:
+    """What Dovecot sends for Sieve: the null sender, to the world, on port 25 alone."""
+    service = Wire(tmp_path, relay_from=("127.0.0.0/8", "::1/128"))
+    try:
+        line = Line(service)
+        assert line("MAIL FROM:<>").startswith("250")
+        assert line("RCPT TO:<x@far.test>").startswith("250")
+        assert line("RCPT TO:<nobody@demo.test>").startswith("550 5.1.1")
+        line("DATA")
+        assert line("Auto-Submitted: auto-replied\r\n\r\naway\r\n.").startswith("250")
+        assert [r.kind for r in service.mail()[0].envelope.recipients] == ["remote"]
+        door = Line(service, Service.SUBMISSION)
+        door.starttls()
+        assert door("MAIL FROM:<>").startswith("530")
+        line.close()
+        door.close()
+    finally:
+        service.close()
+
+
 def test_connections_of_one_peer_are_limited(tmp_path: Path) -> None:
     service = Wire(tmp_path, Limits(connections_per_peer=2))
     try:

@@ -9,7 +9,7 @@ import difflib
 import math
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,14 @@ def _in_words(message: str) -> str:
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
 
 
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_door(text: str) -> bool:
     """`host:port`, `1.2.3.4:port` or `[::]:port`."""
     host, _, port = text.rpartition(":")
@@ -180,6 +188,8 @@ def _check(config: Config, marked: _Marked, name: str) -> None:
     for service in ("smtp", "submission", "submissions"):
         for address in getattr(config.smtp.listen, service):
             hold(_is_door(address), f"smtp.listen.{service}", f"{address!r} is not address:port")
+    for network in config.smtp.relay_from:
+        hold(_is_network(network), "smtp.relay_from", f"{network!r} is no network such as 192.0.2.0/24 or ::1/128")
     hold(_is_door(config.api.listen), "api.listen", f"{config.api.listen!r} is not address:port")
     banner, sign = config.smtp.banner, config.smtp.tag_separator
     hold(banner.isascii() and banner.isprintable(), "smtp.banner", "only ASCII that can be seen, on one line")

@@ -61,6 +61,10 @@ class Smtp(Section, frozen=True):
     limits: Limits = Limits()
     banner: Annotated[str, Meta(description="Words after the host name in the greeting.")] = "ESMTP Postane"
     tag_separator: Annotated[str, Meta(min_length=1, max_length=1, description="Subaddress sign (RFC 5233).")] = "+"
+    relay_from: Annotated[
+        tuple[str, ...],
+        Meta(description="Networks whose peers may send anywhere on port 25 without a login: the host's own programs."),
+    ] = ()
     bare_newline: Annotated[
         Literal["reject"], Meta(description="A bare CR or LF in a message is refused with 550 5.6.11.")
     ] = "reject"

@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from typing import Protocol
 
 import structlog
@@ -93,6 +94,7 @@ class Standing:
 
     account: str = ""
     tenant: str = ""
+    relays: bool = False  # may send anywhere without a login
     transaction: Transaction | None = None
 
 
@@ -119,12 +121,13 @@ class MailHandler:
         self._signer = signer
         self._now = now
         self._tls_offered = tls_offered
+        self._relay_from = [ip_network(text) for text in settings.relay_from]
         self._greetings: dict[str, Reply] = {}
 
     # -- the hooks ------------------------------------------------------------------------------------------------
 
     def handle_CONNECT(self, server: Server) -> Answer:
-        server.state = Standing()
+        server.state = Standing(relays=self._relays(server))
         greeting = self._greetings.get(server.hostname)
         if greeting is None:
             greeting = Reply(220, "", f"{server.hostname} {self._settings.banner}")
@@ -278,6 +281,12 @@ class MailHandler:
             login=self._standing(server).account,
         )
 
+    def _relays(self, server: Server) -> bool:
+        """True for a program of the host itself, such as Dovecot, which sends what Sieve forwards and answers."""
+        if not self._relay_from or server.door.facts.service is not Service.SMTP:
+            return False
+        return any(ip_address(server.ip) in network for network in self._relay_from)
+
     async def _judged(self, asked: Awaitable[Verdict], otherwise: Reply) -> Reply:
         """The reply that a filter's verdict asks for before any text; quarantine is a matter of the data phase."""
         return _reply_of(await asked) or otherwise
@@ -313,7 +322,7 @@ class MailHandler:
         transaction = self._transaction(server)
         standing = self._standing(server)
         if not resolved.known_domain:
-            if not standing.account:
+            if not standing.account and not standing.relays:
                 log.info("recipient_refused", client_ip=server.ip, recipient=address, reply=str(NO_RELAY))
                 return NO_RELAY
             if not _can_receive(command.recipient):

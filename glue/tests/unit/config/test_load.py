@@ -34,6 +34,7 @@ GOOD = "host: mail.example.org\n"
         (GOOD + "smtp: 3\n", "f.yml:2: smtp: expected keys with values, got a whole number"),
         (GOOD + "smtp:\n  listen:\n    smtp: ['25']\n", "f.yml:4: smtp.listen.smtp: '25' is not address:port"),
         (GOOD + "smtp:\n  listen:\n    smtp: [3]\n", "f.yml:4: smtp.listen.smtp[0]: expected text"),
+        (GOOD + "smtp:\n  relay_from: [127.0.0.1/8]\n", "f.yml:3: smtp.relay_from: '127.0.0.1/8' is no network"),
         (GOOD + "delivery:\n  local: mbox\n", "f.yml:3: delivery.local: not a choice: 'mbox'"),
         (GOOD + "delivery:\n  local: maildir\n", "f.yml:3: delivery.local: maildir needs delivery.maildir"),
         (GOOD + "tls:\n  key: /x\n", "f.yml:2: tls: certificate and key go together"),
