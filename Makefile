@@ -23,9 +23,10 @@ lint: tools ## format, style, types, floors, YAML, Ansible
 test-fast: tools ## unit and wire tests, in under two minutes
 	@$(PYTEST) tests/unit tests/wire
 
-test: lint test-fast ## everything: lint, unit, wire, crash, containers, the whole site on Debian 12 and 13
+test: lint test-fast ## everything: also kill -9, containers, the demo twice, the whole site on Debian 12 and 13
 	@$(PYTEST) tests/crash
-	@$(PYTEST) tests/integration -m "not site"
+	@$(PYTEST) tests/integration -m containers
+	@$(BIN)/python scripts/demo check
 	@molecule/run
 
 changelog: tools ## make a release's section of CHANGELOG.md: make changelog VERSION=0.2.0
