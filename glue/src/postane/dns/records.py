@@ -1,7 +1,7 @@
 """The records that a hosted domain needs, and what has to change for a zone to have them. Pure: nothing is asked.
 
 Postane owns the records named by `owns`; all others of a zone (a web site's address, another sender's DKIM key)
-are the customer's and are never touched.
+are the customer's, or the signer's, and are never touched.
 Data is in presentation form as Knot prints it, so that served and wanted records can be compared as text.
 
 Sources: RFC 1035 (zones), RFC 7208 (SPF), RFC 6376 section 3.6.2 (DKIM keys), RFC 7489 section 6.1 (DMARC).
@@ -20,8 +20,6 @@ from postane.core.errors import ConfigError
 TTL = 3600  # seconds
 SERVICES = ("webmail", "panel")  # beside the host, in the host's own domain
 
-# Made by the signer; they come and go by themselves.
-DNSSEC_TYPES = frozenset({"RRSIG", "NSEC", "NSEC3", "NSEC3PARAM", "DNSKEY", "CDS", "CDNSKEY", "TYPE65534"})
 _OUR_SELECTOR = re.compile(r"[a-z0-9-]*-(?:rsa|ed25519)-\d+\._domainkey\.")
 _MAX_STRING = 255  # octets of one string in a TXT record, RFC 1035 section 3.3.14
 
@@ -88,8 +86,6 @@ def difference(domain: str, host: str, served: Iterable[Record], desired: Sequen
     foreign_ttl: dict[tuple[str, str], int] = {}
     ours: set[Record] = set()
     for record in served:
-        if record.type in DNSSEC_TYPES:
-            continue
         if owns(record, domain, host):
             ours.add(record)
         else:
