@@ -462,6 +462,6 @@ def test_a_restart_refuses_no_connection(site: Site) -> None:
     finally:
         stop.set()
         knocking.join()
-    # A session that is under way may be told 421; a connection is neither refused nor reset.
+    # A session that is under way may be told 421 and closed; no connection is refused.
     assert not [error for error in refused if not isinstance(error, smtplib.SMTPException)], refused
     assert greeted
