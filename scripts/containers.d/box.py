@@ -1,7 +1,5 @@
 """A container of ours: found, created, waited for. What was asked for is kept in its labels, nowhere else."""
 
-# ruff: noqa: S603 -- fixed commands from PATH, never through a shell
-
 from __future__ import annotations
 
 import argparse

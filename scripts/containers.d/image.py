@@ -1,7 +1,5 @@
 """The image of a bare Debian host: recipe/ on top of a plain Debian, from a registry or from Debian's packages."""
 
-# ruff: noqa: S603 -- fixed commands from PATH, never through a shell
-
 from __future__ import annotations
 
 import contextlib

@@ -5,8 +5,6 @@ that shows a cgroup v2 tree; nothing outside of it changes. The clock and kernel
 that Podman itself switches IP forwarding on, as every container engine does.
 """
 
-# ruff: noqa: S603 -- fixed commands from PATH, never through a shell
-
 from __future__ import annotations
 
 import contextlib

@@ -130,7 +130,7 @@ class Knot:
             raise ServiceMissingError("knotc is not installed", hint="dns.publish: knot needs Knot on this host")
         options = ["--socket", self.socket, "--timeout", str(_TIMEOUT), *(["--blocking"] if blocking else [])]
         try:
-            done = subprocess.run(  # noqa: S603 -- a program of the system, and no shell
+            done = subprocess.run(
                 [program, *options],
                 input="".join(f"{command}\n" for command in commands),
                 stdout=subprocess.PIPE,
