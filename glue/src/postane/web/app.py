@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from litestar import Litestar, MediaType, Response, get
@@ -67,8 +66,3 @@ async def _queue(socket: Path) -> str:
         return f"{socket}: {error}"
     writer.close()
     return "ok"
-
-
-def openapi(app: Litestar) -> dict[str, Any]:
-    """The description of the API, as a document."""
-    return app.openapi_schema.to_schema()
