@@ -6,12 +6,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import select
+
 from postane.admin import domain as domains
 from postane.admin.site import Site, domain_name
 from postane.core.address import normal_domain
 from postane.core.errors import ConfigError
 from postane.dns.knot import Knot
 from postane.dns.records import Plan, Record, difference, wanted
+from postane.storage.schema import Domain
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +29,11 @@ class ZoneChange:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The zones that were not as they should be."""
+    """The zones that were not as they should be. `note` tells what is left to the operator; empty: nothing."""
 
     changed: bool
     zones: tuple[ZoneChange, ...]
+    note: str = ""
 
 
 def records(site: Site, name: str) -> list[Record]:
@@ -64,7 +68,18 @@ def publish(site: Site, names: Sequence[str], *, everything: bool = False, dry_r
         if new or gone:
             knot.change_members(new, gone)
         knot.apply(plans)
-    return Published(bool(plans or new or gone), (*map(_change, plans), *(ZoneChange(name, False) for name in gone)))
+    changes = (*map(_change, plans), *(ZoneChange(name, False) for name in gone))
+    return Published(bool(changes or new), changes, _note(site))
+
+
+def _note(site: Site) -> str:
+    host = _host(site)
+    labels = host.split(".")
+    zones = [".".join(labels[first:]) for first in range(len(labels))]
+    with site.database.session() as session:
+        if session.scalar(select(Domain.id).where(Domain.name.in_(zones)).limit(1)) is not None:
+            return ""
+    return f"{host} lies in no hosted domain: its addresses are for whoever serves its zone to publish"
 
 
 def _change(plan: Plan) -> ZoneChange:

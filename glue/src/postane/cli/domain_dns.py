@@ -63,3 +63,5 @@ def publish(
         for record in change.added:
             typer.echo(f"+ {record}")
     typer.echo(("would change" if dry_run else "published") if done.changed else "unchanged")
+    if done.note:
+        typer.echo(f"note: {done.note}")
