@@ -65,9 +65,6 @@ class Smtp(Section, frozen=True):
         tuple[str, ...],
         Meta(description="Networks whose peers may send anywhere on port 25 without a login: the host's own programs."),
     ] = ()
-    bare_newline: Annotated[
-        Literal["reject"], Meta(description="A bare CR or LF in a message is refused with 550 5.6.11.")
-    ] = "reject"
     drain_timeout: Annotated[Seconds, Meta(description="How long SIGTERM waits for open sessions.")] = 25.0
 
 

@@ -6,7 +6,7 @@ the queue knows delivery, bounces and the spool only by these. `daemon` puts the
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -90,22 +90,6 @@ class Body(Protocol):
         ...
 
 
-class Store(Protocol):
-    """The writing side of the spool, one for each worker process."""
-
-    async def put(self, envelope: Envelope, head: bytes, body: Body) -> None:
-        """Returns once the message (`head`, our trace headers, on top of `body`), its envelope and its directory
-        entry are synced to disk.
-
-        Raises SpoolFullError (no space, quota) or TemporaryError; then nothing was accepted.
-        """
-        ...
-
-    def room_for(self, size: int) -> bool:
-        """False if a message of `size` octets cannot be kept now (452 before data)."""
-        ...
-
-
 class Claimed(Protocol):
     """A message that the queue has in hand: as it was accepted, with what became of it so far."""
 
@@ -150,7 +134,7 @@ class QueueStore(Protocol):
         ...
 
     async def put(self, envelope: Envelope, head: bytes, body: Body) -> None:
-        """A message of the queue's own, a bounce; see Store.put. `poll` gives it out like any other."""
+        """A message of the queue's own, a bounce; durable when it returns. `poll` gives it out like any other."""
         ...
 
     def new_id(self) -> str: ...
@@ -220,10 +204,8 @@ class Transport(Protocol):
 Now = Callable[[], float]
 """Seconds since the epoch; injected so that tests turn the clock by themselves."""
 
-Auth = Callable[[str, str], Awaitable[Login | None]]
 
 __all__ = [
-    "Auth",
     "Body",
     "Claimed",
     "Destination",
@@ -237,6 +219,5 @@ __all__ = [
     "Reply",
     "Resolved",
     "Routes",
-    "Store",
     "Transport",
 ]

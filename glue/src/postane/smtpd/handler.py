@@ -197,7 +197,8 @@ class MailHandler:
     def handle_start(self, server: Server) -> tuple[Reply, Sink | None]:
         """DATA or BDAT: the text may come, into a draft of the spool."""
         transaction = self._transaction(server)
-        if not self._intake.room_for(self._limits.message_size // 8):
+        command = server.dialogue.mail
+        if not self._intake.room_for(max(command.size if command else 0, 1)):  # it may have filled since MAIL
             return NO_ROOM, None
         transaction.message_id = self._intake.new_id()
         draft = transaction.draft = self._intake.draft(transaction.message_id)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Protocol, cast
 
 from aiosmtpd import smtp as aiosmtpd
@@ -125,7 +125,6 @@ class Server(aiosmtpd.SMTP):
         self._net = ""
         self._waiting: asyncio.Future[object] | None = None
         self._paused = False
-        self._hooks: dict[type, Callable[..., Answer]] = {}
 
     # -- asyncio's side -------------------------------------------------------------------------------------------
 

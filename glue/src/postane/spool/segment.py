@@ -43,9 +43,6 @@ class SegmentWriter:
                 os.close(self._fd)
             raise SpoolFullError(f"{path}: {error.strerror}") from error
 
-    def has_room(self, octets: int) -> bool:
-        return self.at + octets <= self.size
-
     def write(self, blocks: list[bytes | bytearray | memoryview]) -> None:
         """Writes the blocks behind what is there, without a sync."""
         at = self.at

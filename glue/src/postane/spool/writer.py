@@ -32,7 +32,7 @@ _Pending = tuple[asyncio.Future[None], Envelope, bytes, Body]
 
 
 class SpoolWriter:
-    """A core.ports.Store. Make it in the process that uses it, after any fork."""
+    """The spool as smtpd.handler.Intake wants it. Make it in the process that uses it, after any fork."""
 
     def __init__(self, root: Path, settings: Spool) -> None:
         """Takes a free worker's folder under `root` and brings it in order after a crash."""
@@ -71,7 +71,10 @@ class SpoolWriter:
         return self._space - self._settings.reserve >= size
 
     def put(self, envelope: Envelope, head: bytes, body: Body) -> asyncio.Future[None]:
-        """See core.ports.Store.put; the future fails with SpoolFullError or TemporaryError."""
+        """Done once the message (`head`, our trace headers, on top of `body`) and its envelope are synced to disk.
+
+        The future fails with SpoolFullError (no space, quota) or TemporaryError; then nothing was accepted.
+        """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((future, envelope, head, body))
         if self._commit_under_way is None:

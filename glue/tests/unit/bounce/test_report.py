@@ -168,7 +168,9 @@ def test_ascii_forms_for_who_does_not() -> None:
 @pytest.mark.parametrize("text", [b"", b"no headers at all", b"\r\nbody only\r\n", b"A: b\r\n", b"A: b"])
 def test_odd_originals(text: bytes) -> None:
     message, _ = make(text=text)
-    parts(message)
+    kinds = [part.get_content_type() for part in parts(message)]
+    assert kinds[:2] == ["text/plain", "message/delivery-status"]
+    assert kinds[2] in ("message/rfc822", "text/rfc822-headers")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

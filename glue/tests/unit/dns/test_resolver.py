@@ -6,6 +6,7 @@ from typing import Any
 
 import dns.rcode
 import pytest
+from dns.nameserver import Do53Nameserver
 
 from postane.config.model import Dns
 from postane.core.errors import ConfigError, TemporaryError
@@ -84,6 +85,16 @@ def test_nameserver_must_be_an_address(text: str) -> None:
         Resolver(Dns(nameservers=(text,)))
 
 
-def test_forms_of_a_nameserver() -> None:
-    for text in ("192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:53"):
-        Resolver(Dns(nameservers=(text,)))
+@pytest.mark.parametrize(
+    ("text", "address", "port"),
+    [
+        ("192.0.2.1", "192.0.2.1", 53),
+        ("192.0.2.1:5353", "192.0.2.1", 5353),
+        ("2001:db8::1", "2001:db8::1", 53),
+        ("[2001:db8::1]:54", "2001:db8::1", 54),
+    ],
+)
+def test_forms_of_a_nameserver(text: str, address: str, port: int) -> None:
+    (server,) = Resolver(Dns(nameservers=(text,)))._resolver.nameservers
+    assert isinstance(server, Do53Nameserver)
+    assert (server.address, server.port) == (address, port)
