@@ -20,6 +20,8 @@ BAD_SYNTAX = Reply(501, "5.5.4", "Syntax error in parameters")
 
 _PARAMETER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(?:=[\x21-\x3c\x3e-\x7e\x80-\U0010ffff]+)?")
 _XTEXT = re.compile(r"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})*")
+# Strict to the octet: who counts differently than the peer takes a message's octets for commands.
+_BDAT = re.compile(r" *([0-9]{1,12})(?: +([Ll][Aa][Ss][Tt]))? *")
 _HELLO = re.compile(r"[A-Za-z0-9_.\-:\[\]]{1,255}")
 
 
@@ -69,6 +71,9 @@ def parse_mail(argument: str, host: str) -> MailCommand:
             command.size = int(value)
         elif name == "BODY" and value.upper() in ("7BIT", "8BITMIME"):
             command.body_8bit = value.upper() == "8BITMIME"
+        elif name == "BODY" and value.upper() == "BINARYMIME":
+            # RFC 3030 section 3: only where the whole way can carry it, and LMTP to a mailbox cannot.
+            raise CommandError(Reply(555, "5.5.4", "BODY=BINARYMIME is not offered here"))
         elif name == "SMTPUTF8" and not value:
             command.smtputf8 = True
         elif name == "RET" and value.upper() in ("FULL", "HDRS"):
@@ -109,13 +114,9 @@ def parse_rcpt(argument: str, host: str, *, smtputf8: bool) -> RcptCommand:
 
 def parse_bdat(argument: str) -> tuple[int, bool]:
     """`size [LAST]` → (octets, last)."""
-    words = argument.split()
-    last = len(words) == 2 and words[1].upper() == "LAST"
-    if not words or len(words) > 2 or (len(words) == 2 and not last):
+    if (found := _BDAT.fullmatch(argument)) is None:
         raise CommandError(BAD_SYNTAX)
-    if not (words[0].isascii() and words[0].isdigit() and len(words[0]) <= 12):
-        raise CommandError(BAD_SYNTAX)
-    return int(words[0]), last
+    return int(found[1]), found[2] is not None
 
 
 def parse_plain(response: str) -> tuple[str, str]:

@@ -132,7 +132,7 @@ def test_octet_by_octet() -> None:
         ("E", 'MAIL FROM:<"a>b"@x.test>', "250"),
         ("E", "MAIL FROM:<@relay.test:a@x.test>", "250"),
         ("E", "MAIL FROM:<a@x.test> BODY=8BITMIME RET=HDRS ENVID=q", "250"),
-        ("E", "MAIL FROM:<a@x.test> BODY=BINARYMIME", "501 5.5.4"),
+        ("E", "MAIL FROM:<a@x.test> BODY=BINARYMIME", "555 5.5.4"),
         ("EM", "RCPT TO:<>", "501 5.1.3"),
         ("EM", "RCPT TO:<Postmaster>", "250"),
         ("EM", "RCPT TO:<ç@x.test>", "553 5.6.7"),
