@@ -88,7 +88,8 @@ class Address:
         Raises AddressError that names what is wrong. An address literal (`user@[192.0.2.1]`) is read;
         control characters and NUL never are.
         """
-        if _octets(text) > MAX_PATH:
+        ascii_only = text.isascii()
+        if (len(text) if ascii_only else _octets(text)) > MAX_PATH:
             raise AddressError(f"an address has at most {MAX_PATH} octets")
         local, at, domain = text.rpartition("@")
         if not at or not local or not domain:
@@ -102,7 +103,11 @@ class Address:
         elif not _DOT_STRING.fullmatch(local):
             raise AddressError("the local part is malformed")
         key_local = normal_local(local)  # may be longer: some letters fold into two
-        if _octets(local) > MAX_LOCAL or _octets(key_local) > MAX_LOCAL:
+        if ascii_only:
+            too_long = len(local) > MAX_LOCAL
+        else:
+            too_long = _octets(local) > MAX_LOCAL or _octets(key_local) > MAX_LOCAL
+        if too_long:
             raise AddressError(f"the local part has at most {MAX_LOCAL} octets")
         key_domain = _literal(domain) if domain.startswith("[") else normal_domain(domain)
         return cls(local, domain, key_local, key_domain)

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
+
+
+@lru_cache(1024)  # nearly all replies are one of a few dozen
+def _octets(code: int, enhanced: str, text: str) -> bytes:
+    lead = f"{enhanced} " if enhanced else ""
+    *lines, last = text.split("\n")
+    return "".join([*(f"{code}-{lead}{line}\r\n" for line in lines), f"{code} {lead}{last}\r\n"]).encode(
+        "utf-8", "replace"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +38,7 @@ class Reply:
 
     def wire(self) -> bytes:
         """The reply as octets; a text with line feeds becomes a multi-line reply (RFC 5321 section 4.2.1)."""
-        lead = f"{self.enhanced} " if self.enhanced else ""
-        lines = self.text.split("\n")
-        last = len(lines) - 1
-        return b"".join(
-            f"{self.code}{'-' if i < last else ' '}{lead}{line}\r\n".encode("utf-8", "replace")
-            for i, line in enumerate(lines)
-        )
+        return _octets(self.code, self.enhanced, self.text)
 
     def __str__(self) -> str:
         return f"{self.code} {self.enhanced} {self.text}" if self.enhanced else f"{self.code} {self.text}"

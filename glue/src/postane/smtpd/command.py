@@ -143,9 +143,12 @@ def decode_base64(text: str) -> str:
 def _path(argument: str, keyword: str) -> tuple[str, list[tuple[str, str]]]:
     """Splits `FROM:<path> A=1 B` into the path and its parameters, names in upper case."""
     start = len(keyword)
-    rest = argument[start:].lstrip(" ")  # a space after the colon is not in the standard, but common
-    if argument[:start].upper() != keyword or not rest.startswith("<"):
-        raise CommandError(Reply(501, "5.5.4", f"Syntax: {keyword}<address>"))
+    if argument[: start + 1].upper() == keyword + "<":
+        rest = argument[start:]
+    else:
+        rest = argument[start:].lstrip(" ")  # a space after the colon is not in the standard, but common
+        if argument[:start].upper() != keyword or not rest.startswith("<"):
+            raise CommandError(Reply(501, "5.5.4", f"Syntax: {keyword}<address>"))
     end = _closing(rest)
     path, tail = rest[1:end], rest[end + 1 :]
     if path.startswith("@"):  # a source route: accepted and ignored, RFC 5321 appendix C

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, auto
+from typing import Any
 
 from postane.config.model import Limits
 from postane.core.peer import Service
@@ -48,17 +48,6 @@ TOO_MANY_MESSAGES = Reply(421, "4.7.0", "Enough for one session; come again")
 _PATIENCE = 64 * 1024 * 1024
 
 
-class _State(Enum):
-    NEW = auto()  # not greeted yet
-    COMMAND = auto()
-    TEXT = auto()  # between 354 and the dot line
-    CHUNK = auto()  # within the octets of a BDAT
-    LOGIN = auto()  # AUTH waits for a response line
-    SWALLOW = auto()  # an over-long line is read to its end
-    HANDSHAKE = auto()  # STARTTLS was answered
-    CLOSED = auto()
-
-
 @dataclass(slots=True, frozen=True)
 class Facts:
     """What stands fast for a door: the host's name and what it offers."""
@@ -72,7 +61,12 @@ Sink = Callable[[bytes], None]
 
 
 class Dialogue:
-    """See the module text. Public facts of the session are read by the handler: `helo`, `login`, `secure`."""
+    """See the module text. Public facts of the session are read by the handler: `helo`, `login`, `secure`.
+
+    The state is the function that reads next: `_greet`, `_command_line`, `_more_text` (between 354 and the dot line),
+    `_more_chunk` (within the octets of a BDAT), `_login_line`, `_swallow` (an over-long line), `_nothing` (closed, or
+    waiting for a TLS handshake).
+    """
 
     __slots__ = (
         "_buffer",
@@ -86,10 +80,11 @@ class Dialogue:
         "_messages",
         "_out",
         "_pending",
+        "_read",
         "_refusal",
         "_refused_recipients",
-        "_state",
         "_text",
+        "closed",
         "extended",
         "helo",
         "login",
@@ -102,7 +97,8 @@ class Dialogue:
     def __init__(self, facts: Facts, limits: Limits, *, secure: bool = False) -> None:
         self._facts = facts
         self._limits = limits
-        self._state = _State.NEW
+        self._read: _Reader = Dialogue._greet
+        self.closed = False
         self._buffer = b""
         self._out: list[bytes] = []
         self._pending: Event | None = None
@@ -126,16 +122,12 @@ class Dialogue:
     # -- the outer side -------------------------------------------------------------------------------------------
 
     @property
-    def closed(self) -> bool:
-        return self._state is _State.CLOSED
-
-    @property
     def reads_text(self) -> bool:
         """True while a text is on its way: other time limits hold."""
-        return self._state is _State.TEXT or self._state is _State.CHUNK
+        return self._read is Dialogue._more_text or self._read is Dialogue._more_chunk
 
     def receive(self, data: bytes) -> None:
-        if self._state is _State.CLOSED:
+        if self.closed:
             return
         self._buffer = self._buffer + data if self._buffer else data
 
@@ -149,7 +141,7 @@ class Dialogue:
     def secured(self) -> None:
         """TLS stands: the session begins anew (RFC 3207 section 4.2), the greeting is not said again."""
         self._buffer = b""
-        self._state = _State.COMMAND
+        self._read = Dialogue._command_line
         self._pending = None
         self.secure = True
         self.helo = ""
@@ -158,7 +150,7 @@ class Dialogue:
 
     def shut(self, reply: Reply) -> None:
         """Ends the session from our side (time-out, shutdown) with a last reply."""
-        if self._state is not _State.CLOSED:
+        if not self.closed:
             self._close_with(reply)
 
     # -- the loop -------------------------------------------------------------------------------------------------
@@ -166,70 +158,23 @@ class Dialogue:
     def next(self) -> Event | None:
         if self._pending is not None:
             return None
-        while True:
-            state = self._state
-            if state is _State.COMMAND:
-                event = self._command_line()
-            elif state is _State.TEXT:
-                event = self._more_text()
-            elif state is _State.NEW:
-                event = self._ask(events.Connected())
-            elif state is _State.CHUNK:
-                event = self._more_chunk()
-            elif state is _State.LOGIN:
-                event = self._login_line()
-            elif state is _State.SWALLOW:
-                event = self._swallow()
-            else:
-                return None
-            if event is not _GO_ON:
-                return event
+        while (event := self._read(self)) is _GO_ON:
+            pass
+        return event
 
     def answer(self, reply: Reply, sink: Sink | None = None) -> None:
         """The handler's reply to the event that `next` returned; `sink` with an ok reply to Data."""
         event, self._pending = self._pending, None
-        if self._state is _State.CLOSED:
+        if self.closed:
             return
-        match event:
-            case events.Rcpt():
-                if reply.ok:
-                    self.recipients += 1
-                elif reply.permanent:
-                    self._refused_recipients += 1
-                self._say(reply)
-                if self._refused_recipients >= self._limits.unknown_recipients:
-                    self._close_with(TOO_MANY_ERRORS)
-                    return
-            case events.Mail():
-                if reply.ok:
-                    self.mail = event.command
-                self._say(reply)
-            case events.Data():
-                self._answer_data(event, reply, sink)
-            case events.Text():
-                self._forget()
-                self._messages += 1
-                self._say(reply)
-            case events.Hello():
-                if reply.ok:
-                    self.helo, self.extended = event.name, event.extended
-                    self._forget()
-                self._say(reply)
-            case events.Connected():
-                self._answer_greeting(reply)
-                return
-            case events.Login():
-                if reply.ok:
-                    self.login = event.login
-                elif reply.permanent:
-                    self._failed_logins += 1
-                self._say(reply)
-                if self._failed_logins >= self._limits.logins:
-                    self._close_with(Reply(421, "4.7.0", "Too many failed logins; goodbye"))
-                    return
-            case _:
-                raise RuntimeError("an answer without a question")
-        if reply.code == 421:
+        if event is None:
+            raise RuntimeError("an answer without a question")
+        if type(event) is events.Data:
+            self._answer_data(event, reply, sink)
+        else:
+            self._out.append(reply.wire())
+            _ANSWERED[type(event)](self, event, reply)
+        if reply.code == 421 and not self.closed:
             self._closed(reply.text)
 
     # -- inside ---------------------------------------------------------------------------------------------------
@@ -258,7 +203,8 @@ class Dialogue:
         return _GO_ON
 
     def _closed(self, why: str) -> None:
-        self._state = _State.CLOSED
+        self._read = Dialogue._nothing
+        self.closed = True
         self._buffer = b""
         self.why_closed = why
 
@@ -268,30 +214,64 @@ class Dialogue:
         self._text = None
         self._refusal = None
 
-    def _answer_greeting(self, reply: Reply) -> None:
-        self._say(reply)
+    def _greet(self) -> Event | None:
+        return self._ask(events.Connected())
+
+    def _nothing(self) -> Event | None:
+        return None
+
+    def _greeted(self, event: Event, reply: Reply) -> None:
         if not reply.ok:
             self._closed(reply.text)
         elif self._buffer:
             # Whoever talks before the greeting has not read it (RFC 5321 section 4.3.1): no client, but a script.
             self._close_with(TALKED_AHEAD)
         else:
-            self._state = _State.COMMAND
+            self._read = Dialogue._command_line
+
+    def _answered_hello(self, event: events.Hello, reply: Reply) -> None:
+        if reply.ok:
+            self.helo, self.extended = event.name, event.extended
+            self._forget()
+
+    def _answered_mail(self, event: events.Mail, reply: Reply) -> None:
+        if reply.ok:
+            self.mail = event.command
+
+    def _answered_rcpt(self, event: events.Rcpt, reply: Reply) -> None:
+        if reply.ok:
+            self.recipients += 1
+        elif reply.permanent:
+            self._refused_recipients += 1
+            if self._refused_recipients >= self._limits.unknown_recipients:
+                self._close_with(TOO_MANY_ERRORS)
+
+    def _answered_text(self, event: events.Text, reply: Reply) -> None:
+        self._forget()
+        self._messages += 1
+
+    def _answered_login(self, event: events.Login, reply: Reply) -> None:
+        if reply.ok:
+            self.login = event.login
+        elif reply.permanent:
+            self._failed_logins += 1
+            if self._failed_logins >= self._limits.logins:
+                self._close_with(Reply(421, "4.7.0", "Too many failed logins; goodbye"))
 
     def _answer_data(self, event: events.Data, reply: Reply, sink: Sink | None) -> None:
         if not reply.ok or sink is None:
             if event.chunked:
                 # The octets of a refused BDAT still come and are no commands (RFC 3030 section 2).
                 self._refusal = reply
-                self._state = _State.CHUNK
+                self._read = Dialogue._more_chunk
             else:
                 self._say(reply)
             return
         self._text = TextReader(sink, self._limits.message_size, self._limits.text_line)
         if event.chunked:
-            self._state = _State.CHUNK
+            self._read = Dialogue._more_chunk
         else:
-            self._state = _State.TEXT
+            self._read = Dialogue._more_text
             self._say(GO_AHEAD)
 
     def _line(self, limit: int) -> str | None:
@@ -303,7 +283,7 @@ class Dialogue:
         if end < 0:
             if len(self._buffer) > limit:
                 self._buffer = self._buffer[-1:]  # it may be the CR of the CRLF
-                self._state = _State.SWALLOW
+                self._read = Dialogue._swallow
             elif b"\n" in self._buffer:
                 self._close_with(BARE_LINE_END)
             return None
@@ -325,7 +305,7 @@ class Dialogue:
             self._buffer = self._buffer[-1:]
             return None
         self._buffer = self._buffer[end + 2 :]
-        self._state = _State.COMMAND
+        self._read = Dialogue._command_line
         return self._refuse(LINE_TOO_LONG)
 
     def _command_line(self) -> Event | None:
@@ -401,7 +381,7 @@ class Dialogue:
             return self._ask(events.Data(True))
         if self._text is None:
             self._refusal = BAD_SEQUENCE
-        self._state = _State.CHUNK
+        self._read = Dialogue._more_chunk
         return _GO_ON
 
     def _rset(self, argument: str) -> Event | None:
@@ -435,7 +415,7 @@ class Dialogue:
             # Commands behind STARTTLS in one packet would survive the handshake unprotected (RFC 3207 section 6).
             return self._closing(TALKED_AHEAD)
         self._say(Reply(220, "2.0.0", "Go ahead"))
-        self._state = _State.HANDSHAKE
+        self._read = Dialogue._nothing
         return events.StartTls()
 
     def _auth(self, argument: str) -> Event | None:
@@ -453,14 +433,14 @@ class Dialogue:
             case "PLAIN", "":
                 self._say(Reply(334, "", ""))
                 self._login_name = None
-                self._state = _State.LOGIN
+                self._read = Dialogue._login_line
                 return _GO_ON
             case "PLAIN", response:
                 return self._ask(events.Login(*command.parse_plain(response)))
             case "LOGIN", name:
                 self._login_name = command.decode_base64(name) if name else ""
                 self._say(_PASSWORD if name else _USERNAME)
-                self._state = _State.LOGIN
+                self._read = Dialogue._login_line
                 return _GO_ON
             case _:
                 return self._refuse(Reply(504, "5.5.4", "PLAIN and LOGIN are offered"))
@@ -476,7 +456,7 @@ class Dialogue:
             line = self._line(12_288)  # RFC 4954 section 4: the longest line of a response
             if line is None:
                 return None
-            self._state = _State.COMMAND
+            self._read = Dialogue._command_line
             if line == "*":
                 raise CommandError(Reply(501, "5.7.0", "Authentication given up"))
             if name is None:
@@ -487,10 +467,10 @@ class Dialogue:
             if not self._login_name:
                 raise CommandError(Reply(501, "5.5.2", "The name is empty"))
         except CommandError as error:
-            self._state = _State.COMMAND
+            self._read = Dialogue._command_line
             return self._refuse(error.reply)
         self._say(_PASSWORD)
-        self._state = _State.LOGIN
+        self._read = Dialogue._login_line
         return _GO_ON
 
     # -- text -----------------------------------------------------------------------------------------------------
@@ -504,7 +484,7 @@ class Dialogue:
         if rest is None:
             return self._patience()
         self._buffer = rest
-        self._state = _State.COMMAND
+        self._read = Dialogue._command_line
         return self._ask(events.Text(self._text.size, self._text.fault))
 
     def _more_chunk(self) -> Event | None:
@@ -518,7 +498,7 @@ class Dialogue:
                 self._text.feed_chunk(block)
             if self._chunk_left:
                 return self._patience() if self._text is not None else _GO_ON
-        self._state = _State.COMMAND
+        self._read = Dialogue._command_line
         if self._refusal is not None:
             refusal = self._refusal
             self._forget()  # what is left of the transaction cannot be whole any more
@@ -545,6 +525,17 @@ def too_big(limit: int) -> Reply:
 _GO_ON: Event = events.Reset()  # a mark: the loop of `next` goes on
 _USERNAME = Reply(334, "", "VXNlcm5hbWU6")  # base64 of "Username:"
 _PASSWORD = Reply(334, "", "UGFzc3dvcmQ6")  # base64 of "Password:"
+
+_Reader = Callable[[Dialogue], Event | None]
+
+_ANSWERED: dict[type[Event], Callable[[Dialogue, Any, Reply], None]] = {
+    events.Connected: Dialogue._greeted,
+    events.Hello: Dialogue._answered_hello,
+    events.Mail: Dialogue._answered_mail,
+    events.Rcpt: Dialogue._answered_rcpt,
+    events.Text: Dialogue._answered_text,
+    events.Login: Dialogue._answered_login,
+}
 
 _COMMANDS: dict[str, Callable[[Dialogue, str], Event | None]] = {
     "EHLO": Dialogue._ehlo,

@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Protocol
 
-import structlog
-
 from postane.config.model import Smtp
 from postane.core.address import Address
 from postane.core.envelope import Envelope, Recipient
-from postane.core.errors import SpoolFullError, TemporaryError
+from postane.core.errors import PostaneError, SpoolFullError, TemporaryError
 from postane.core.peer import Peer, Service
 from postane.core.ports import Body, Directory, Filters, Now, Resolved
 from postane.core.reply import Reply
 from postane.core.verdict import Decision, Verdict
+from postane.observe.log import get_logger
 from postane.smtpd import events, text
 from postane.smtpd.dialogue import OK, Sink, too_big
 from postane.smtpd.received import received
 from postane.smtpd.server import Answer, Server
 
-log = structlog.get_logger("smtpd")
+log = get_logger("smtpd")
 
 SENDER_OK = Reply(250, "2.1.0", "Sender OK")
 RECIPIENT_OK = Reply(250, "2.1.5", "Recipient OK")
@@ -67,7 +66,9 @@ class Intake(Protocol):
 
     def room_for(self, size: int) -> bool: ...
 
-    def put(self, envelope: Envelope, head: bytes, body: Body) -> asyncio.Future[None]: ...
+    def keep(
+        self, envelope: Envelope, head: bytes, body: Body, done: Callable[[PostaneError | None], None]
+    ) -> None: ...
 
 
 class Signer(Protocol):
@@ -123,6 +124,7 @@ class MailHandler:
         self._tls_offered = tls_offered
         self._relay_from = [ip_network(text) for text in settings.relay_from]
         self._greetings: dict[str, Reply] = {}
+        self._offers: dict[tuple[str, bool, bool], Reply] = {}
 
     # -- the hooks ------------------------------------------------------------------------------------------------
 
@@ -138,12 +140,18 @@ class MailHandler:
 
     def handle_EHLO(self, server: Server, name: str, extended: bool) -> Answer:
         self.handle_reset(server)
-        server.session.host_name = name
-        server.session.extended_smtp = extended
         if not extended:
             return Reply(250, "", server.hostname)
+        tls = self._tls_offered and not server.dialogue.secure
+        key = (server.hostname, tls, server.dialogue.may_authenticate)
+        if (offer := self._offers.get(key)) is None:
+            offer = self._offers[key] = self._offer(*key)
+        return offer
+
+    def _offer(self, host: str, tls: bool, auth: bool) -> Reply:
+        """The answer to EHLO; the same for all sessions in the same state."""
         lines = [
-            f"{server.hostname} greets {name}",
+            host,
             "PIPELINING",
             f"SIZE {self._limits.message_size}",
             "8BITMIME",
@@ -153,9 +161,9 @@ class MailHandler:
             "CHUNKING",
             f"LIMITS RCPTMAX={self._limits.recipients}",  # RFC 9422
         ]
-        if self._tls_offered and not server.dialogue.secure:
+        if tls:
             lines.append("STARTTLS")
-        if server.dialogue.may_authenticate:
+        if auth:
             lines.append("AUTH PLAIN LOGIN")
         return Reply(250, "", "\n".join(lines))
 
@@ -170,7 +178,6 @@ class MailHandler:
             return LOGIN_FAILED
         standing = self._standing(server)
         standing.account, standing.tenant = found.account, found.tenant
-        server.session.authenticated = True
         log.info("auth_ok", client_ip=server.ip, login=found.account, service=server.door.facts.service.value)
         return LOGIN_OK
 
@@ -179,8 +186,6 @@ class MailHandler:
         if not self._intake.room_for(max(command.size, 1)):
             return NO_ROOM
         standing = self._standing(server)
-        server.envelope.mail_from = str(command.sender or "")
-        server.envelope.smtp_utf8 = command.smtputf8
         standing.transaction = Transaction(sender=command.sender)
         if standing.account:
             return self._check_sender(standing, command.sender)
@@ -248,6 +253,10 @@ class MailHandler:
         if "data" in self._phases or (standing.account and self._signer is not None):
             return self._filter_and_keep(server, transaction, peer, envelope, head)
         return self._keep(server, transaction, envelope, head)
+
+    def recipients(self, server: Server) -> list[str]:
+        transaction = self._standing(server).transaction
+        return [r.original for r in transaction.recipients.values()] if transaction is not None else []
 
     def handle_reset(self, server: Server) -> None:
         standing = server.state
@@ -339,7 +348,6 @@ class MailHandler:
             transaction.recipients.setdefault(
                 target.address, Recipient(target.address, address, target.kind, command.notify, command.orcpt)
             )
-        server.envelope.rcpt_tos.append(address)
         return RECIPIENT_OK
 
     def _refusal(self, transaction: Transaction, fault: str) -> Reply | None:
@@ -392,9 +400,8 @@ class MailHandler:
         standing.transaction = None  # from here on the draft is the spool's: a lost connection does not discard it
         kept: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
-        def synced(done: asyncio.Future[None]) -> None:
-            error = None if done.cancelled() else done.exception()
-            if done.cancelled() or error is not None:
+        def done(error: PostaneError | None) -> None:
+            if error is not None:
                 draft.discard()
                 reply = NO_ROOM if isinstance(error, SpoolFullError) else DEFERRED
                 log.error("not_kept", trace_id=envelope.id, reason=str(error), reply=str(reply))
@@ -406,14 +413,15 @@ class MailHandler:
                     trace_id=envelope.id,
                     sender=envelope.sender,
                     recipients=len(envelope.recipients),
-                    size=len(head) + draft.size,
+                    size=len(head) + size,
                     client_ip=envelope.client_ip,
                     login=envelope.login,
                 )
-            if not kept.done():
+            if not kept.done():  # its session may be gone; the message is kept all the same
                 kept.set_result(reply)
 
-        self._intake.put(envelope, head, draft).add_done_callback(synced)
+        size = draft.size
+        self._intake.keep(envelope, head, draft, done)
         return kept
 
 

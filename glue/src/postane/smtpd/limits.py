@@ -12,6 +12,8 @@ from postane.config.model import Limits
 
 def net_of(ip: str) -> str:
     """The unit that is counted: an IPv4 address, an IPv6 /64 (RFC 6177: the least that one site gets)."""
+    if ":" not in ip:
+        return ip
     address = ip_address(ip)
     if address.version == 6:
         if address.ipv4_mapped is not None:

@@ -7,8 +7,14 @@ RFC 8314 section 4.3 (the `tls` clause).
 from __future__ import annotations
 
 from email.utils import formatdate
+from functools import lru_cache
 
 from postane.core.peer import Peer
+
+
+@lru_cache(4)
+def _date(second: int) -> str:
+    return f"{formatdate(second)[:-5]}+0000"
 
 
 def protocol(peer: Peer, *, smtputf8: bool) -> str:
@@ -33,4 +39,4 @@ def received(peer: Peer, host: str, message_id: str, now: float, *, smtputf8: bo
         version, _, cipher = peer.tls.partition(" ")
         lines.append(f"(version={version} cipher={cipher})")
     lines.append(f"id {message_id}" + (f" for <{recipient}>" if recipient else ""))
-    return ("Received: " + "\r\n\t".join(lines) + f"; {formatdate(now, usegmt=False)[:-5]}+0000\r\n").encode("utf-8")
+    return ("Received: " + "\r\n\t".join(lines) + f"; {_date(int(now))}\r\n").encode("utf-8")

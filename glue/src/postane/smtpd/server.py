@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Awaitable
-from typing import Protocol, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, cast
 
 from aiosmtpd import smtp as aiosmtpd
 
@@ -31,9 +31,6 @@ FAILED = Reply(451, "4.3.0", "Something failed on our side; try again later")
 TOO_MANY = Reply(421, "4.3.2", "Too many connections; try again later")
 TOO_SLOW = Reply(421, "4.4.2", "You were silent for too long; goodbye")
 GOING_DOWN = Reply(421, "4.3.2", "The service is restarting; come again at once")
-
-# A peer that does not read its replies is paused at this many octets that wait for it.
-_UNREAD = 64 * 1024
 
 
 class Handler(Protocol):
@@ -52,6 +49,10 @@ class Handler(Protocol):
     def handle_start(self, server: Server) -> tuple[Reply, Sink | None] | Awaitable[tuple[Reply, Sink | None]]: ...
 
     def handle_DATA(self, server: Server, size: int, fault: str) -> Answer: ...
+
+    def recipients(self, server: Server) -> list[str]:
+        """Who was accepted in this transaction so far."""
+        ...
 
     def handle_reset(self, server: Server) -> None:
         """The transaction is over without a message: give back what was kept for it."""
@@ -78,12 +79,19 @@ class Door:
         self.handler = handler
         self.sessions = sessions
         self.tls = tls
+        self.implicit_tls = facts.service is Service.SUBMISSIONS
         self.servers: set[Server] = set()
         self.draining = False
-
-    @property
-    def implicit_tls(self) -> bool:
-        return self.facts.service is Service.SUBMISSIONS
+        # One look-up by the kind of event, not a chain of comparisons: five times for each message.
+        self.hooks: dict[type[events.Event], Callable[[Server, Any], object]] = {
+            events.Connected: lambda server, event: handler.handle_CONNECT(server),
+            events.Hello: lambda server, event: handler.handle_EHLO(server, event.name, event.extended),
+            events.Login: lambda server, event: handler.handle_AUTH(server, event.login, event.password),
+            events.Mail: handler.handle_MAIL,
+            events.Rcpt: handler.handle_RCPT,
+            events.Data: lambda server, event: handler.handle_start(server),
+            events.Text: lambda server, event: handler.handle_DATA(server, event.size, event.fault),
+        }
 
     def __call__(self) -> Server:
         """The protocol factory of asyncio's create_server."""
@@ -104,9 +112,6 @@ class Door:
 class Server(aiosmtpd.SMTP):
     """One connection."""
 
-    session: aiosmtpd.Session
-    envelope: aiosmtpd.Envelope
-
     def __init__(self, door: Door) -> None:
         # The parent's constructor is left out on purpose: it builds a StreamReader and looks through all its methods
         # for hooks at every connection. Nothing of what it sets up is used here.
@@ -115,13 +120,12 @@ class Server(aiosmtpd.SMTP):
         self.event_handler: Handler = door.handler
         self.hostname = door.facts.host
         self.transport: asyncio.Transport | None = None
-        self.session = aiosmtpd.Session(self.loop)
-        self.envelope = aiosmtpd.Envelope()
         self.dialogue = Dialogue(door.facts, door.limits, secure=door.implicit_tls)
         self.state: object | None = None  # the handler's own, for one session
         self.deadline = 0.0
         self.ip = ""
         self.port = 0
+        self.tls = ""  # protocol and cipher
         self._net = ""
         self._waiting: asyncio.Future[object] | None = None
         self._paused = False
@@ -136,17 +140,15 @@ class Server(aiosmtpd.SMTP):
         if isinstance(peer, str | bytes):  # a unix socket
             peer = ("127.0.0.1", 0)
         self.ip, self.port = peer[0].removeprefix("::ffff:"), peer[1]
-        self.session.peer = peer[0]
-        self._set_tls(transport)
+        if self.door.implicit_tls:
+            self._set_tls(transport)
         net = net_of(self.ip)
-        self.touch()
         if not self.door.sessions.enter(net):
             self.transport.write(TOO_MANY.wire())
             self.transport.close()
             return
         self._net = net
         self.door.servers.add(self)
-        self.transport.set_write_buffer_limits(_UNREAD)
         self._advance()
 
     def data_received(self, data: bytes) -> None:
@@ -173,6 +175,7 @@ class Server(aiosmtpd.SMTP):
         self.transport = None
 
     def pause_writing(self) -> None:
+        """The peer does not read its replies: 64 KiB of them wait."""
         if self.transport is not None:
             self.transport.pause_reading()
 
@@ -193,22 +196,24 @@ class Server(aiosmtpd.SMTP):
     def _advance(self) -> None:
         """Works through what was received until it is used up or a hook has to wait."""
         dialogue = self.dialogue
+        hooks = self.door.hooks
         while (event := dialogue.next()) is not None:
-            if type(event) is events.StartTls:
+            kind = type(event)
+            if kind is events.StartTls:
                 self._flush()
                 self._wait(self._start_tls())
                 return
-            if type(event) is events.Reset:
+            if kind is events.Reset:
                 self.event_handler.handle_reset(self)
                 continue
             try:
-                answer = self._ask(event)
+                answer = hooks[kind](self, event)
             except Exception as error:  # a hook never takes the session down
                 self.event_handler.handle_failure(self, error)
                 answer = FAILED
-            if isinstance(answer, Reply):
+            if type(answer) is Reply:
                 dialogue.answer(answer)
-            elif isinstance(answer, tuple):
+            elif type(answer) is tuple:
                 dialogue.answer(*answer)
             else:
                 self._flush()
@@ -223,24 +228,6 @@ class Server(aiosmtpd.SMTP):
             self.touch()
             if self.door.draining:
                 self.drain()
-
-    def _ask(self, event: events.Event) -> object:
-        handler = self.event_handler
-        match event:
-            case events.Rcpt():
-                return handler.handle_RCPT(self, event)
-            case events.Mail():
-                return handler.handle_MAIL(self, event)
-            case events.Data():
-                return handler.handle_start(self)
-            case events.Text():
-                return handler.handle_DATA(self, event.size, event.fault)
-            case events.Hello():
-                return handler.handle_EHLO(self, event.name, event.extended)
-            case events.Login():
-                return handler.handle_AUTH(self, event.login, event.password)
-            case _:
-                return handler.handle_CONNECT(self)
 
     def _wait(self, answer: object) -> None:
         self.deadline = float("inf")  # the peer waits for us now
@@ -292,19 +279,38 @@ class Server(aiosmtpd.SMTP):
             return
         self.transport = transport
         self._set_tls(transport)
-        self.envelope = aiosmtpd.Envelope()
         self.dialogue.secured()
 
     def _set_tls(self, transport: asyncio.BaseTransport) -> None:
         secured = transport.get_extra_info("ssl_object")
         if secured is not None:
             name, _, _ = secured.cipher() or ("", "", 0)
-            self.session.ssl = {"version": secured.version(), "cipher": name}
+            self.tls = f"{secured.version()} {name}"
+
+    # -- what users of aiosmtpd know; made when asked for, since most messages pass without ------------------------
 
     @property
-    def tls(self) -> str:
-        """Protocol and cipher, "" in clear."""
-        return f"{self.session.ssl['version']} {self.session.ssl['cipher']}" if self.session.ssl else ""
+    def session(self) -> aiosmtpd.Session:  # type: ignore[override]  # the parent's is an attribute
+        """A picture of the session as it is now."""
+        session = aiosmtpd.Session(self.loop)
+        session.peer = self.ip
+        session.host_name = self.dialogue.helo or None
+        session.extended_smtp = self.dialogue.extended
+        session.authenticated = bool(self.dialogue.login)
+        if self.tls:
+            version, _, name = self.tls.partition(" ")
+            session.ssl = {"version": version, "cipher": name}
+        return session
+
+    @property
+    def envelope(self) -> aiosmtpd.Envelope:  # type: ignore[override]
+        """A picture of the transaction as it is now."""
+        envelope = aiosmtpd.Envelope()
+        if self.dialogue.mail is not None:
+            envelope.mail_from = str(self.dialogue.mail.sender or "")
+            envelope.smtp_utf8 = self.dialogue.mail.smtputf8
+            envelope.rcpt_tos = self.event_handler.recipients(self)
+        return envelope
 
     # -- ends from our side ---------------------------------------------------------------------------------------
 

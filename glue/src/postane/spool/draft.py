@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import zlib
 from pathlib import Path
 
 from postane.core.errors import SpoolFullError
@@ -15,17 +16,23 @@ from postane.core.errors import SpoolFullError
 class Draft:
     """A core.ports.Body that grows. `append` may raise SpoolFullError: the message cannot be kept."""
 
-    __slots__ = ("_blocks", "_fd", "_in_file", "_limit", "_map", "path", "size")
+    __slots__ = ("_blocks", "_crc", "_fd", "_folder", "_in_file", "_limit", "_map", "_name", "size")
 
-    def __init__(self, path: Path, limit: int) -> None:
-        """`path`: the file to use beyond `limit` octets; it is made only then."""
-        self.path = path
+    def __init__(self, folder: Path, name: str, limit: int) -> None:
+        """`name` in `folder`: the file to use beyond `limit` octets; it is made only then."""
+        self._folder = folder
+        self._name = name
         self.size = 0
         self._limit = limit
         self._blocks: list[bytes] = []
         self._in_file = 0
+        self._crc = 0  # of what is in the file
         self._fd = -1
         self._map: mmap.mmap | None = None
+
+    @property
+    def path(self) -> Path:
+        return self._folder / self._name
 
     @property
     def spilled(self) -> bool:
@@ -33,6 +40,7 @@ class Draft:
         return self._fd >= 0
 
     def append(self, block: bytes) -> None:
+        """Raises SpoolFullError."""
         self._blocks.append(block)
         self.size += len(block)
         # The file is written in large strides: memory stays bounded and a write call costs little.
@@ -47,8 +55,15 @@ class Draft:
             write_all(self._fd, self._blocks)
         except OSError as error:
             raise SpoolFullError(f"{self.path}: {error.strerror}") from error
+        for block in self._blocks:
+            self._crc = zlib.crc32(block, self._crc)
         self._in_file = self.size
         self._blocks = []
+
+    def crc(self) -> int:
+        """CRC-32 of a spilled text, counted while it came in. Raises SpoolFullError."""
+        self.flush()
+        return self._crc
 
     def sync(self) -> None:
         """All of the text is on the disk (the directory entry is another's matter). Blocks: call it in a thread."""

@@ -1,8 +1,10 @@
 """The writing side of the spool: group commit. One SpoolWriter a process, used by its event loop.
 
-`put` gives a future; while one commit is under way in its thread, everything put meanwhile gathers and becomes the
-next commit: one write and one sync for all of it. Under no load a message waits for one sync; under load hundreds
-share it. The event loop never touches the disk.
+While one commit is under way in its thread, everything kept meanwhile gathers and becomes the next commit: one write
+and one sync for all of it. Under no load a message waits for one sync; under load hundreds share it.
+
+The event loop packs the records and never touches the disk for them; the thread only writes and syncs, so that it
+holds the interpreter for a moment and not for each message. What a commit wrote before it met an error counts.
 """
 
 from __future__ import annotations
@@ -11,13 +13,16 @@ import asyncio
 import os
 import secrets
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 
 from postane.config.model import Spool
 from postane.core.envelope import Envelope
-from postane.core.errors import SpoolFullError, TemporaryError
+from postane.core.errors import PostaneError, SpoolFullError, TemporaryError
 from postane.core.ids import make_id
 from postane.core.ports import Body
 from postane.spool import record
@@ -28,7 +33,46 @@ WAKE = "wake"  # the FIFO by which workers wake the queue
 LARGE = "large"
 
 _Block = bytes | bytearray | memoryview
-_Pending = tuple[asyncio.Future[None], Envelope, bytes, Body]
+Done = Callable[[PostaneError | None], None]
+_Entry = tuple[Done, Envelope, bytes, Body]
+
+
+@dataclass(slots=True)
+class _Run:
+    """Records that go into one segment: the one of that serial number, or a new one of that size."""
+
+    serial: int
+    size: int
+    room: int  # octets of the segment that are still free behind the records
+    entries: list[_Entry] = field(default_factory=list)
+    blocks: list[_Block] = field(default_factory=list)
+    drafts: list[Draft] = field(default_factory=list)  # texts in files of their own
+
+    def add(self, entry: _Entry) -> bool:
+        """False, and nothing done, if the record does not fit any more."""
+        _, envelope, head, body = entry
+        text: list[_Block] = [head]
+        file = (0, 0)
+        if isinstance(body, Draft) and body.spilled:
+            file = (body.size, body.crc())
+        else:
+            text += body.chunks()
+        inline = (sum(map(len, text)), record.crc(text))
+        packed = record.pack_record(self.serial, envelope, inline, file)
+        need = len(packed) + inline[0]
+        if need > self.room:
+            if self.entries or self.size > record.PAGE + self.room:
+                return False
+            # Nothing is in the segment yet and it is not made: it may be as large as its first record.
+            self.size, self.room = record.PAGE + need, need
+        self.room -= need
+        self.entries.append(entry)
+        self.blocks.append(packed)
+        self.blocks += text
+        if file[0]:
+            assert isinstance(body, Draft)
+            self.drafts.append(body)
+        return True
 
 
 class SpoolWriter:
@@ -45,10 +89,15 @@ class SpoolWriter:
         self._large.mkdir(mode=0o700, exist_ok=True)
         _drop_unfinished(self.folder)
         self._number = _last_number(self.folder)
-        self._segment: SegmentWriter | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
-        self._waiting: list[_Pending] = []
-        self._commit_under_way: asyncio.Future[None] | None = None
+        self._segment: SegmentWriter | None = None  # the thread's
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._work: SimpleQueue[Sequence[_Run] | None] = SimpleQueue()
+        self._thread = Thread(target=self._commits, name="spool", daemon=True)
+        self._thread.start()
+        self._runs: list[_Run] = []  # gathers for the next commit
+        self._last: _Run | None = None  # where the next record goes, if it fits
+        self._busy = False
+        self._idle = asyncio.Event()
         self._wake = _open_wake(root)
         self._space_seen = 0.0
         self._space = 0
@@ -59,7 +108,7 @@ class SpoolWriter:
 
     def draft(self, message_id: str) -> Draft:
         """Where the text of a message is gathered while it arrives."""
-        return Draft(self._large / message_id, self._settings.large_message)
+        return Draft(self._large, message_id, self._settings.large_message)
 
     def room_for(self, size: int) -> bool:
         """Asks the file system at most four times a second."""
@@ -70,115 +119,133 @@ class SpoolWriter:
             self._space_seen = now
         return self._space - self._settings.reserve >= size
 
-    def put(self, envelope: Envelope, head: bytes, body: Body) -> asyncio.Future[None]:
-        """Done once the message (`head`, our trace headers, on top of `body`) and its envelope are synced to disk.
-
-        The future fails with SpoolFullError (no space, quota) or TemporaryError; then nothing was accepted.
+    def keep(self, envelope: Envelope, head: bytes, body: Body, done: Done) -> None:
+        """Calls `done(None)` once the message (`head`, our trace headers, on top of `body`) and its envelope are
+        synced to disk, or `done(error)`: SpoolFullError (no space, quota) or TemporaryError; then it was not accepted.
         """
+        loop = self._loop = asyncio.get_running_loop()
+        try:
+            self._gather((done, envelope, head, body))
+        except SpoolFullError as error:  # the rest of a large text found no room
+            loop.call_soon(done, error)
+            return
+        if not self._busy:
+            # At the end of this turn of the loop: all texts that came with it share the commit.
+            self._busy = True
+            loop.call_soon(self._start)
+
+    async def put(self, envelope: Envelope, head: bytes, body: Body) -> None:
+        """`keep` for who can wait; raises its error."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((future, envelope, head, body))
-        if self._commit_under_way is None:
-            self._start()
-        return future
+
+        def done(error: PostaneError | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        self.keep(envelope, head, body, done)
+        await future
 
     async def close(self) -> None:
         """Waits for what is under way and gives the folder free."""
-        while self._commit_under_way is not None:
-            await asyncio.wait([self._commit_under_way])
-            await asyncio.sleep(0)  # its callback may have begun the next
-        self._thread.shutdown()
+        while self._busy:
+            self._idle.clear()
+            await self._idle.wait()
+        self._work.put(None)
+        self._thread.join()
         if self._segment is not None:
             self._segment.seal()
         os.close(self._lock)
         os.close(self._wake)
 
-    # -- the commit -----------------------------------------------------------------------------------------------
+    # -- in the event loop ----------------------------------------------------------------------------------------
+
+    def _gather(self, entry: _Entry) -> None:
+        run = self._last
+        if run is not None and run.add(entry):
+            if not self._runs:
+                self._runs.append(run)
+            return
+        run = self._last = _Run(secrets.randbits(64), self._settings.segment_size, 0)
+        run.room = run.size - record.PAGE
+        run.add(entry)
+        self._runs.append(run)
 
     def _start(self) -> None:
-        batch, self._waiting = self._waiting, []
-        work = asyncio.get_running_loop().run_in_executor(self._thread, self._commit, batch)
-        self._commit_under_way = work
-        work.add_done_callback(lambda done: self._finished(batch, done))
+        runs, self._runs = self._runs, []
+        assert self._last is not None
+        # What comes next goes behind it into the same segment, if it fits.
+        self._last = _Run(self._last.serial, self._last.size, self._last.room)
+        self._work.put(runs)
 
-    def _finished(self, batch: list[_Pending], done: asyncio.Future[None]) -> None:
+    def _finished(self, runs: Sequence[_Run], good: int, error: PostaneError | None) -> None:
+        gathered = bool(self._runs)
+        if error is not None:
+            # The segment was given up: what waits for it is packed anew, for the next.
+            again = [entry for run in self._runs for entry in run.entries]
+            self._runs, self._last = [], None
+            for entry in again:
+                self._gather(entry)
         # The next commit is under way before the answers of this one are written: disk and network work side by side.
-        self._commit_under_way = None
-        if self._waiting:
+        if gathered:
             self._start()
-        error = done.exception()
-        for future, *_ in batch:
-            if future.done():
-                continue  # its session is gone; the message is kept all the same
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
-        if error is None:
+        else:
+            self._busy = False
+            self._idle.set()
+        for number, run in enumerate(runs):
+            for done, *_ in run.entries:
+                done(None if number < good else error)
+        if good:
             with suppress(BlockingIOError, BrokenPipeError):
                 os.write(self._wake, b"w")
 
-    def _commit(self, batch: list[_Pending]) -> None:
-        """In the thread: all of the batch, or an error for all of it. What an error leaves behind is never read."""
-        try:
-            self._write(batch)
-        except OSError as error:
-            self._abandon()
-            kind = SpoolFullError if error.errno in (28, 122) else TemporaryError  # ENOSPC, EDQUOT
-            raise kind(f"{self.folder}: {error.strerror}") from error
-        except SpoolFullError:
-            self._abandon()
-            raise
+    # -- in the thread --------------------------------------------------------------------------------------------
 
-    def _write(self, batch: list[_Pending]) -> None:
-        segment = self._segment
-        blocks: list[_Block] = []
-        room = segment.size - segment.at if segment else 0
-        any_file = False
-        for _, envelope, head, body in batch:
-            text: list[_Block] = [head]
-            file = (0, 0)
-            if isinstance(body, Draft) and body.spilled:
-                body.sync()
-                any_file = True
-                file = (body.size, record.crc(body.chunks()))
-            else:
-                text.extend(body.chunks())
-            inline = (sum(map(len, text)), record.crc(text))
-            packed = record.pack_record(segment.serial if segment else 0, envelope, inline, file)
-            need = len(packed) + inline[0]
-            if segment is None or need > room:
-                self._end_segment(blocks)
-                blocks = []
-                segment = self._segment = self._new_segment(need)
-                room = segment.size - segment.at
-                packed = record.pack_record(segment.serial, envelope, inline, file)
-            blocks.append(packed)
-            blocks.extend(text)
-            room -= need
-        if any_file:
+    def _commits(self) -> None:
+        while (runs := self._work.get()) is not None:
+            good, error = self._commit(runs)
+            assert self._loop is not None
+            with suppress(RuntimeError):  # the loop is closed: the process ends, and nobody waits
+                self._loop.call_soon_threadsafe(self._finished, runs, good, error)
+
+    def _commit(self, runs: Sequence[_Run]) -> tuple[int, PostaneError | None]:
+        """How many runs are safe, and why not more."""
+        good = 0
+        try:
+            for run in runs:
+                self._write(run)
+                good += 1
+        except OSError as error:
+            self._give_up()
+            kind = SpoolFullError if error.errno in (28, 122) else TemporaryError  # ENOSPC, EDQUOT
+            return good, kind(f"{self.folder}: {error.strerror}")
+        except (SpoolFullError, TemporaryError) as error:
+            self._give_up()
+            return good, error
+        return good, None
+
+    def _write(self, run: _Run) -> None:
+        for draft in run.drafts:
+            draft.sync()
+            self.syncs += 1
+        if run.drafts:
             sync_folder(self._large)
             self.syncs += 1
-        assert segment is not None
-        segment.write(blocks)
+        segment = self._segment
+        if segment is None or segment.serial != run.serial:
+            self._give_up()
+            self._number += 1
+            name = f"{self._number:08}{SUFFIX}"
+            segment = self._segment = SegmentWriter(self.folder / name, run.size, run.serial)
+        segment.write(run.blocks)
         segment.sync()
         self.syncs += 1
 
-    def _end_segment(self, blocks: list[_Block]) -> None:
-        """The rest of a batch that still fits goes into the old segment, which is then full."""
-        segment, self._segment = self._segment, None
-        if segment is not None:
-            segment.write(blocks)
-            segment.sync()
-            self.syncs += 1
-            segment.seal()
-
-    def _new_segment(self, least: int) -> SegmentWriter:
-        self._number += 1
-        size = max(self._settings.segment_size, record.PAGE + least)
-        return SegmentWriter(self.folder / f"{self._number:08}{SUFFIX}", size, secrets.randbits(64))
-
-    def _abandon(self) -> None:
-        """After an error the log may end in a torn record: it is sealed there and a new segment begins."""
+    def _give_up(self) -> None:
+        """The segment is full, or after an error may end in a torn record: it is sealed and a new one begins."""
         segment, self._segment = self._segment, None
         if segment is not None:
             segment.seal()

@@ -116,7 +116,8 @@ async def test_spent_segments_are_used_again(tmp_path: Path) -> None:
 def _crash(writer: SpoolWriter) -> Path:
     """As if the worker was killed: nothing sealed, its lock free. Returns its last segment."""
     os.close(writer._lock)
-    writer._thread.shutdown()
+    writer._work.put(None)
+    writer._thread.join()
     return max(writer.folder.glob("*.seg"))
 
 
@@ -240,7 +241,7 @@ async def test_the_queue_is_woken(tmp_path: Path) -> None:
 
 
 def test_a_discarded_draft_leaves_nothing(tmp_path: Path) -> None:
-    draft = Draft(tmp_path / "d", 10)
+    draft = Draft(tmp_path, "d", 10)
     draft.append(b"x" * 11)
     assert (tmp_path / "d").exists()
     assert draft.bytes() == b"x" * 11
