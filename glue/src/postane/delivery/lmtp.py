@@ -87,9 +87,8 @@ class LmtpTransport:
             else:
                 name, _, port = address.rpartition(":")
                 _, wire = await loop.create_connection(Wire, name.strip("[]"), int(port))
-        greeting = wire.expect()[0]
         try:
-            await self._polite(wire, greeting)
+            await self._polite(wire, wire.greeting)
             lhlo = wire.expect()[0]
             wire.send(f"LHLO {self._host}\r\n".encode())
             await self._polite(wire, lhlo)

@@ -24,7 +24,7 @@ class ConnectionLostError(Exception):
 
 
 class Wire(asyncio.Protocol):
-    """The protocol of one connection. Used by one transaction at a time."""
+    """The protocol of one connection. Used by one transaction at a time. `greeting` is the server's first reply."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -32,7 +32,9 @@ class Wire(asyncio.Protocol):
         self._buffer = b""
         self._lines: list[str] = []
         self._size = 0
-        self._waiters: deque[asyncio.Future[Reply]] = deque()
+        # The greeting may come before whoever connects hears that the connection stands.
+        self.greeting: asyncio.Future[Reply] = self._loop.create_future()
+        self._waiters: deque[asyncio.Future[Reply]] = deque([self.greeting])
         self._writable: asyncio.Future[None] | None = None
         self._lost: Exception | None = None
 

@@ -55,6 +55,7 @@ class Lookup:
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="directory")
         self._hashing = ThreadPoolExecutor(2, thread_name_prefix="password")
         self._resolved: OrderedDict[str, tuple[float, Resolved]] = OrderedDict()
+        self._mailboxes: dict[str, float] = {}  # until when each is believed to be there
         self._logins: dict[bytes, tuple[float, Login]] = {}
         self._secret = os.urandom(32)
         self._changes = _Changes(database.url, settings.cache_seconds)
@@ -102,13 +103,24 @@ class Lookup:
             return resolve(session, address, self._host, self._separator)
 
     async def has_mailbox(self, address: str) -> bool:
-        """True if `address` (a normal form) is an active account: asked again at delivery."""
+        """True if `address` (a normal form) is an active account: asked again at each delivery, mostly from memory."""
 
         def ask() -> bool:
             with self._database.session() as session:
                 return _account(session, address) is not None
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        self._forget_if_changed()
+        now = time.monotonic()
+        if self._mailboxes.get(address, 0.0) > now:
+            return True
+        generation = self._changes.generation
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        # Only what is there is remembered: nobody can fill the memory with names that are not.
+        if found and generation == self._changes.generation:
+            if len(self._mailboxes) >= self._settings.cache_entries:
+                self._mailboxes.clear()
+            self._mailboxes[address] = now + self._changes.life
+        return found
 
     # -- signing --------------------------------------------------------------------------------------------------
 
@@ -167,6 +179,7 @@ class Lookup:
     def _forget_if_changed(self) -> None:
         if self._changes.seen():
             self._resolved.clear()
+            self._mailboxes.clear()
             self._logins.clear()
             self._keys.clear()
 

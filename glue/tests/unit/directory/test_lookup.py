@@ -246,3 +246,19 @@ def test_has_mailbox(lookup: Lookup) -> None:
     assert not has("off@demo.test")
     assert not has("info@demo.test")
     assert not has("gone@demo.test")
+
+
+def test_has_mailbox_is_answered_from_memory_until_something_changes(
+    site: Site, lookup: Lookup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def has(address: str) -> bool:
+        return asyncio.run(lookup.has_mailbox(address))
+
+    account.add(site, "leaver@demo.test", A)
+    assert has("leaver@demo.test")
+    with monkeypatch.context() as patched:
+        patched.setattr(lookup._database, "session", lambda: pytest.fail("asked the database again"))
+        assert has("leaver@demo.test")
+    account.change(site, "leaver@demo.test", active=False)
+    time.sleep(0.25)
+    assert not has("leaver@demo.test")
