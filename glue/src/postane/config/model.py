@@ -41,6 +41,9 @@ class Limits(Section, frozen=True):
     command_line: Annotated[Positive, Meta(description="Longest command line, octets with CRLF; 500 beyond.")] = 4096
     text_line: Annotated[Positive, Meta(description="Longest line of a message, octets; 550 beyond.")] = 32_000
     errors: Annotated[Positive, Meta(description="Refused or unknown commands before 421 and close.")] = 20
+    idle_commands: Annotated[
+        Positive, Meta(description="NOOP, RSET, HELP, repeated EHLO since the last message before 421 and close.")
+    ] = 100
     unknown_recipients: Annotated[Positive, Meta(description="Refused recipients a session before 421 and close.")] = 20
     logins: Annotated[Positive, Meta(description="Failed logins a session before 421 and close.")] = 3
     transactions: Annotated[Positive, Meta(description="Messages a session before 421 and close.")] = 10_000

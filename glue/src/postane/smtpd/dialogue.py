@@ -41,11 +41,16 @@ TALKED_AHEAD = Reply(554, "5.5.0", "You talked ahead of our reply; goodbye")
 LINE_TOO_LONG = Reply(500, "5.5.6", "Line too long")
 BARE_LINE_END = Reply(500, "5.5.2", "Lines end with CR LF")
 UNKNOWN = Reply(500, "5.5.1", "Command not known")
+NO_WEB = Reply(500, "5.5.1", "This is a mail server; goodbye")
+FAR_TOO_MANY = Reply(421, "4.5.3", "Far too many recipients; goodbye")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors; goodbye")
 TOO_MANY_MESSAGES = Reply(421, "4.7.0", "Enough for one session; come again")
 
 # How far beyond the size limit an oversized text is read (and thrown away) to give a clean 552 before closing.
 _PATIENCE = 64 * 1024 * 1024
+
+# So many times the limit of recipients are told 452 before the session ends.
+_INSISTENCE = 10
 
 
 @dataclass(slots=True, frozen=True)
@@ -75,10 +80,12 @@ class Dialogue:
         "_errors",
         "_facts",
         "_failed_logins",
+        "_idle",
         "_limits",
         "_login_name",
         "_messages",
         "_out",
+        "_over",
         "_pending",
         "_read",
         "_refusal",
@@ -109,6 +116,8 @@ class Dialogue:
         self._errors = 0
         self._failed_logins = 0
         self._refused_recipients = 0
+        self._idle = 0  # commands since the last message that bring none nearer
+        self._over = 0  # recipients of this transaction beyond the limit
         self._messages = 0
         self._refusal: Reply | None = None
         self.secure = secure
@@ -139,8 +148,11 @@ class Dialogue:
         return out[0] if len(out) == 1 else b"".join(out)
 
     def secured(self) -> None:
-        """TLS stands: the session begins anew (RFC 3207 section 4.2), the greeting is not said again."""
-        self._buffer = b""
+        """TLS stands: the session begins anew (RFC 3207 section 4.2), the greeting is not said again.
+
+        What is in the buffer came under TLS, with the last packet of the handshake: in clear nothing is read after
+        STARTTLS (`_starttls` closes over what stands behind it, and the server reads no more until the handshake).
+        """
         self._read = Dialogue._command_line
         self._pending = None
         self.secure = True
@@ -198,6 +210,11 @@ class Dialogue:
         self._say(reply)
         self._closed(reply.text)
 
+    def _idled(self) -> Event | None:
+        """A command that brings no message nearer: a peer that says nothing else keeps a place that others need."""
+        self._idle += 1
+        return self._closing(TOO_MANY_ERRORS) if self._idle >= self._limits.idle_commands else _GO_ON
+
     def _closing(self, reply: Reply) -> Event:
         self._close_with(reply)
         return _GO_ON
@@ -211,6 +228,7 @@ class Dialogue:
     def _forget(self) -> None:
         self.mail = None
         self.recipients = 0
+        self._over = 0
         self._text = None
         self._refusal = None
 
@@ -249,6 +267,7 @@ class Dialogue:
     def _answered_text(self, event: events.Text, reply: Reply) -> None:
         self._forget()
         self._messages += 1
+        self._idle = 0
 
     def _answered_login(self, event: events.Login, reply: Reply) -> None:
         if reply.ok:
@@ -281,14 +300,17 @@ class Dialogue:
         """
         end = self._buffer.find(b"\r\n")
         if end < 0:
-            if len(self._buffer) > limit:
+            if self._buffer.find(b"\n", 0, limit) >= 0:
+                self._close_with(BARE_LINE_END)
+            elif len(self._buffer) > limit:
                 self._buffer = self._buffer[-1:]  # it may be the CR of the CRLF
                 self._read = Dialogue._swallow
-            elif b"\n" in self._buffer:
-                self._close_with(BARE_LINE_END)
             return None
         line, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
         if end + 2 > limit:
+            if line.find(b"\n", 0, limit) >= 0:  # as above: the answer does not hang on how the packets were cut
+                self._close_with(BARE_LINE_END)
+                return None
             raise CommandError(LINE_TOO_LONG)
         if b"\n" in line or b"\r" in line or b"\0" in line:
             self._close_with(BARE_LINE_END)
@@ -316,9 +338,9 @@ class Dialogue:
             if line is None:
                 return None
             verb, _, argument = line.partition(" ")
-            action = _COMMANDS.get(verb.upper())
+            action = _COMMANDS.get(verb.upper()) if verb.isascii() else None  # the capital of "ſ" is "S"
             if action is None:
-                return self._refuse(UNKNOWN)
+                return self._closing(NO_WEB) if verb in _WEB else self._refuse(UNKNOWN)
             return action(self, argument)
         except CommandError as error:
             return self._refuse(error.reply)
@@ -326,10 +348,15 @@ class Dialogue:
     # -- commands -------------------------------------------------------------------------------------------------
 
     def _ehlo(self, argument: str) -> Event | None:
-        return self._ask(events.Hello(command.parse_hello(argument), True))
+        return self._hello(command.parse_hello(argument), extended=True)
 
     def _helo(self, argument: str) -> Event | None:
-        return self._ask(events.Hello(command.parse_hello(argument), False))
+        return self._hello(command.parse_hello(argument), extended=False)
+
+    def _hello(self, name: str, *, extended: bool) -> Event | None:
+        if self.helo:
+            self._idled()
+        return _GO_ON if self.closed else self._ask(events.Hello(name, extended))
 
     def _mail(self, argument: str) -> Event | None:
         if not self.helo:
@@ -353,19 +380,23 @@ class Dialogue:
             return self._refuse(BAD_SEQUENCE)
         if self.recipients >= self._limits.recipients:
             # Not an error of a peer that follows RFC 5321 section 4.5.3.1.10: it comes back with the rest.
+            self._over += 1
+            if self._over > self._limits.recipients * _INSISTENCE:
+                return self._closing(FAR_TOO_MANY)
             self._say(Reply(452, "4.5.3", "Too many recipients; send to the rest in another message"))
             return _GO_ON
         parsed = command.parse_rcpt(argument, self._facts.host, smtputf8=self.mail.smtputf8)
         return self._ask(events.Rcpt(parsed))
 
     def _data(self, argument: str) -> Event | None:
+        if self._buffer:
+            # DATA is the last of a group (RFC 2920 section 3.1): a text sent before 354 may not be read as commands,
+            # least of all where DATA is refused.
+            return self._closing(TALKED_AHEAD)
         if argument.strip():
             return self._refuse(command.BAD_SYNTAX)
         if self.mail is None or self._text is not None:
             return self._refuse(BAD_SEQUENCE)
-        if self._buffer:
-            # DATA is the last of a group (RFC 2920 section 3.1): a text sent before 354 may not be read as commands.
-            return self._closing(TALKED_AHEAD)
         if not self.recipients:
             return self._refuse(Reply(554, "5.5.1", "No valid recipients"))
         return self._ask(events.Data(False))
@@ -375,24 +406,26 @@ class Dialogue:
             size, last = command.parse_bdat(argument)
         except CommandError as error:
             # How much follows is not known: what comes next cannot be told from commands.
-            return self._closing(Reply(421, error.reply.enhanced, "BDAT needs a size; goodbye"))
+            return self._closing(Reply(501, error.reply.enhanced, "BDAT needs a size; goodbye"))
+        if size > self._limits.message_size + _PATIENCE:
+            return self._closing(too_big(self._limits.message_size))  # nobody reads so much to say no
         self._chunk_left, self._chunk_last = size, last
         if self._text is None and self.mail is not None and self.recipients:
             return self._ask(events.Data(True))
         if self._text is None:
             self._refusal = BAD_SEQUENCE
         self._read = Dialogue._more_chunk
-        return _GO_ON
+        return _GO_ON if size or last else self._idled()
 
     def _rset(self, argument: str) -> Event | None:
         self._forget()
         self._say(OK)
+        self._idled()
         return events.Reset()
 
     def _noop(self, argument: str) -> Event | None:
         self._say(OK)
-        self._errors += 1  # a peer that only says NOOP keeps a place that others need
-        return self._closing(TOO_MANY_ERRORS) if self._errors >= self._limits.errors * 5 else _GO_ON
+        return self._idled()
 
     def _quit(self, argument: str) -> Event | None:
         return self._closing(BYE)
@@ -404,7 +437,7 @@ class Dialogue:
 
     def _help(self, argument: str) -> Event | None:
         self._say(Reply(214, "2.0.0", "RFC 5321 tells it all"))
-        return _GO_ON
+        return self._idled()
 
     def _starttls(self, argument: str) -> Event | None:
         if argument.strip():
@@ -523,6 +556,8 @@ def too_big(limit: int) -> Reply:
 
 
 _GO_ON: Event = events.Reset()  # a mark: the loop of `next` goes on
+# A web browser that was led to this port: its request may hold commands of someone else's making.
+_WEB = frozenset(("GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT"))
 _USERNAME = Reply(334, "", "VXNlcm5hbWU6")  # base64 of "Username:"
 _PASSWORD = Reply(334, "", "UGFzc3dvcmQ6")  # base64 of "Password:"
 

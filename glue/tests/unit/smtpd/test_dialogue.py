@@ -276,7 +276,7 @@ def test_bdat_without_a_transaction_swallows_too() -> None:
 
 def test_bdat_without_a_size_closes() -> None:
     talk = Talk().greeted()
-    assert talk.codes(b"BDAT x\r\nNOOP\r\n") == ["421"]
+    assert talk.codes(b"BDAT x\r\nNOOP\r\n") == ["501"]
     assert talk.closed
 
 
@@ -306,3 +306,71 @@ def test_refused_text_leaves_a_clean_session() -> None:
     assert talk.codes(b"a\nb\r\n.\r\n") == ["550"]
     assert talk.texts == []
     assert talk.codes("MAIL FROM:<a@x.test>\r\n") == ["250"]
+
+
+@pytest.mark.parametrize("before", ["", "MAIL FROM:<a@x.test>\r\n"])
+def test_a_text_behind_a_refused_data_is_not_read_as_commands(before: str) -> None:
+    talk = Talk().greeted()
+    talk(before)
+    assert talk.codes("DATA\r\nMAIL FROM:<evil@x.test>\r\n") == ["554"]
+    assert talk.closed
+
+
+def test_how_a_bad_line_is_cut_does_not_matter() -> None:
+    for line in (b"x" * 50 + b"\n" + b"x" * 200 + b"\r\n", b"x" * 200 + b"\n" + b"x\r\n"):
+        whole = Talk().greeted()(line)
+        for cut in range(1, len(line)):
+            talk = Talk().greeted()
+            assert talk(line[:cut]) + talk(line[cut:]) == whole, cut
+
+
+def test_verbs_are_ascii_and_web_browsers_are_sent_away() -> None:
+    talk = Talk().greeted()
+    assert talk.codes("R\u017fET\r\nMA\u0131L FROM:<a@x.test>\r\n") == ["500", "500"]
+    assert talk.codes("POST / HTTP/1.1\r\nMAIL FROM:<a@x.test>\r\n") == ["500"]
+    assert talk.closed
+
+
+@pytest.mark.parametrize("line", ["NOOP", "RSET", "HELP", "EHLO c.test", "HELO c.test"])
+def test_idle_talk_ends_the_session(line: str) -> None:
+    talk = Talk(limits=Limits(idle_commands=5)).greeted()
+    assert talk.codes(f"{line}\r\n" * 9)[-1] == "421"
+    assert talk.closed
+
+
+def test_idle_talk_between_messages_does_not() -> None:
+    talk = Talk(limits=Limits(idle_commands=5)).greeted()
+    for _ in range(9):
+        talk("NOOP\r\nRSET\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\n")
+        assert talk.codes("x\r\n.\r\n") == ["250"]
+
+
+def test_empty_chunks_without_end_end_the_session() -> None:
+    talk = Talk(limits=Limits(idle_commands=5)).greeted()
+    talk("MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\n")
+    assert "421" in talk.codes("BDAT 0\r\n" * 9)
+
+
+def test_far_too_many_recipients_end_the_session() -> None:
+    talk = Talk().greeted()
+    talk("MAIL FROM:<a@x.test>\r\n")
+    said = talk.codes("".join(f"RCPT TO:<r{i}@y.test>\r\n" for i in range(100)))
+    assert said == ["250"] * 3 + ["452"] * 30 + ["421"]
+
+
+def test_a_chunk_that_nobody_would_read_closes() -> None:
+    talk = Talk().greeted()
+    assert talk.codes("BDAT 999999999\r\n") == ["552"]
+    assert talk.closed
+
+
+def test_what_came_with_the_handshakes_last_packet_is_kept() -> None:
+    dialogue = Dialogue(Facts("mx.test", Service.SMTP, tls_offered=True), LIMITS)
+    dialogue.next()
+    dialogue.answer(Reply(220, "", "mx.test"))
+    dialogue.receive(b"STARTTLS\r\n")
+    assert isinstance(dialogue.next(), events.StartTls)
+    dialogue.receive(b"EHLO c.test\r\n")  # under TLS, before anyone was told that it stands
+    assert dialogue.next() is None
+    dialogue.secured()
+    assert dialogue.next() == events.Hello("c.test", True)
