@@ -1,0 +1,71 @@
+"""The load generator (load.c): compiled when needed, run, and its figures read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One workload. `per_connection` messages of `size` octets over each of `connections` at once."""
+
+    name: str
+    size: int
+    per_connection: int
+    connections: int = 50
+
+
+A = Load("a", 4096, 1)
+B = Load("b", 4096, 100)
+C = Load("c", 1024 * 1024, 10)
+LOADS = {load.name: load for load in (A, B, C)}
+
+
+def compiled() -> Path:
+    """The program, made anew where its source is newer. Raises RuntimeError where no C compiler is here."""
+    program, source = HERE / "build" / "load", HERE / "load.c"
+    if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
+        return program
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise RuntimeError("a C compiler is needed for the load generator: apt-get install gcc libc6-dev")
+    program.parent.mkdir(exist_ok=True)
+    subprocess.run([compiler, "-O2", "-Wall", "-o", str(program), str(source)], check=True)
+    return program
+
+
+def command(mode: str, port: int, **options: object) -> list[str]:
+    words = [str(compiled()), mode, "--port", str(port)]
+    for key, value in options.items():
+        words += [f"--{key.replace('_', '-')}", str(value)]
+    return words
+
+
+def send(load: Load, port: int, *, seconds: float = 0, messages: int = 0, domains: int = 1) -> dict[str, Any]:
+    """Sends until `messages` or `seconds` are reached. Returns load.c's figures; milliseconds and seconds."""
+    to = "u%u@demo.test" if domains == 1 else "u%u@d%d.test"
+    done = subprocess.run(
+        command(
+            "send",
+            port,
+            connections=load.connections,
+            per_connection=load.per_connection,
+            size=load.size,
+            seconds=seconds,
+            messages=messages,
+            to=to,
+            domains=domains,
+        ),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
