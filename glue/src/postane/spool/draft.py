@@ -8,6 +8,7 @@ from __future__ import annotations
 import mmap
 import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from postane.core.errors import SpoolFullError
@@ -16,14 +17,18 @@ from postane.core.errors import SpoolFullError
 class Draft:
     """A core.ports.Body that grows. `append` may raise SpoolFullError: the message cannot be kept."""
 
-    __slots__ = ("_blocks", "_crc", "_fd", "_folder", "_in_file", "_limit", "_map", "_name", "size")
+    __slots__ = ("_blocks", "_crc", "_fd", "_folder", "_in_file", "_left", "_limit", "_map", "_name", "size")
 
-    def __init__(self, folder: Path, name: str, limit: int) -> None:
-        """`name` in `folder`: the file to use beyond `limit` octets; it is made only then."""
+    def __init__(self, folder: Path, name: str, limit: int, left: Callable[[], None] | None = None) -> None:
+        """`name` in `folder`: the file to use beyond `limit` octets; it is made only then.
+
+        `left` is called once, when the text is whole or given up.
+        """
         self._folder = folder
         self._name = name
         self.size = 0
         self._limit = limit
+        self._left = left
         self._blocks: list[bytes] = []
         self._in_file = 0
         self._crc = 0  # of what is in the file
@@ -46,6 +51,12 @@ class Draft:
         # The file is written in large strides: memory stays bounded and a write call costs little.
         if self.size - self._in_file > self._limit:
             self.flush()
+
+    def end(self) -> None:
+        """Nothing more will be appended."""
+        left, self._left = self._left, None
+        if left is not None:
+            left()
 
     def flush(self) -> None:
         """Moves what is in memory to the file (without a sync)."""
@@ -92,6 +103,7 @@ class Draft:
 
     def discard(self) -> None:
         """The message is not taken: nothing of it stays."""
+        self.end()
         if self._fd >= 0:
             self.path.unlink(missing_ok=True)
         self.close()
