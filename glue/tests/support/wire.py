@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -90,7 +91,7 @@ class Wire:
         self.filters = filters
         self.relay_from = relay_from
         self.ports: dict[Service, int] = {}
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()  # the loop of the real processes
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.call(self._open())
@@ -117,7 +118,7 @@ class Wire:
         self._servers = []
         for service in Service:
             door = Door(Facts("mx.test", service, tls_offered=True), self.limits, handler, self.sessions, tls)
-            server = await self._loop.create_server(door, "127.0.0.1", 0, ssl=tls if door.implicit_tls else None)
+            server = await self._loop.create_server(door, "127.0.0.1", 0)
             self.ports[service] = server.sockets[0].getsockname()[1]
             self.doors.append(door)
             self._servers.append(server)
@@ -137,6 +138,10 @@ class Wire:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def hold(self, seconds: float) -> None:
+        """The service does nothing for so long."""
+        self._loop.call_soon_threadsafe(time.sleep, seconds)
 
     def each_door(self, work: Callable[[Door], None]) -> None:
         for door in self.doors:

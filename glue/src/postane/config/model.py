@@ -40,6 +40,10 @@ class Limits(Section, frozen=True):
     recipients: Annotated[Positive, Meta(description="Recipients a transaction; 452 beyond.")] = 100
     command_line: Annotated[Positive, Meta(description="Longest command line, octets with CRLF; 500 beyond.")] = 4096
     text_line: Annotated[Positive, Meta(description="Longest line of a message, octets; 550 beyond.")] = 32_000
+    bare_newline: Annotated[
+        Literal["reject", "normalize"],
+        Meta(description="A CR or LF alone in a message: 550, or made a CRLF. It never ends anything."),
+    ] = "reject"
     errors: Annotated[Positive, Meta(description="Refused or unknown commands before 421 and close.")] = 20
     idle_commands: Annotated[
         Positive, Meta(description="NOOP, RSET, HELP, repeated EHLO since the last message before 421 and close.")
@@ -52,8 +56,15 @@ class Limits(Section, frozen=True):
         Positive, Meta(description="Open sessions from one IPv4 address or one IPv6 /64 in one worker; 421 beyond.")
     ] = 50
     received_hops: Annotated[Positive, Meta(description="Received lines that make a loop; 554.")] = 50
-    command_timeout: Annotated[Seconds, Meta(description="Wait for the next command (RFC 5321: 5 min).")] = 300.0
+    handshake_timeout: Annotated[Seconds, Meta(description="A TLS handshake, from its first octet to its last.")] = 30.0
+    hello_timeout: Annotated[Seconds, Meta(description="Wait for EHLO after the greeting or the handshake.")] = 300.0
+    command_timeout: Annotated[
+        Seconds, Meta(description="Wait for the next command, until it is whole (RFC 5321: 5 min).")
+    ] = 300.0
     data_timeout: Annotated[Seconds, Meta(description="Wait for the next block of a message.")] = 180.0
+    transaction_timeout: Annotated[
+        Seconds, Meta(description="From MAIL to the end of the message, whatever the pace.")
+    ] = 3600.0
 
 
 class Smtp(Section, frozen=True):

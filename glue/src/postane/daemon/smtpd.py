@@ -84,8 +84,7 @@ async def serve(config: Config, doors: Doors, make_parts: Callable[[Config], Par
             open_doors.append(door)
             # A descriptor of its own: closing it at the end leaves the shared one open for the other workers.
             own = listening.dup()
-            secure = tls if door.implicit_tls else None
-            servers.append(await loop.create_server(door, sock=own, ssl=secure, backlog=4096))
+            servers.append(await loop.create_server(door, sock=own, backlog=4096))
     stop.ready()
     sweeper = asyncio.create_task(_sweep(open_doors), name="sweep")
     await stop.wait()

@@ -286,7 +286,9 @@ class Dialogue:
             else:
                 self._say(reply)
             return
-        self._text = TextReader(sink, self._limits.message_size, self._limits.text_line)
+        limits = self._limits
+        normalize = limits.bare_newline == "normalize"
+        self._text = TextReader(sink, limits.message_size, limits.text_line, normalize=normalize)
         if event.chunked:
             self._read = Dialogue._more_chunk
         else:
@@ -442,7 +444,7 @@ class Dialogue:
     def _starttls(self, argument: str) -> Event | None:
         if argument.strip():
             return self._refuse(command.BAD_SYNTAX)
-        if not self._facts.tls_offered or self.secure:
+        if not self._facts.tls_offered or self.secure or self._text is not None:
             return self._refuse(BAD_SEQUENCE)
         if self._buffer:
             # Commands behind STARTTLS in one packet would survive the handshake unprotected (RFC 3207 section 6).

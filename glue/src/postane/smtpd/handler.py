@@ -186,6 +186,8 @@ class MailHandler:
         if not self._intake.room_for(max(command.size, 1)):
             return NO_ROOM
         standing = self._standing(server)
+        if standing.transaction is not None:  # one that failed on our side
+            self.handle_reset(server)
         standing.transaction = Transaction(sender=command.sender)
         if standing.account:
             return self._check_sender(standing, command.sender)

@@ -11,7 +11,9 @@ does the session pause.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import ssl
+import termios
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast
@@ -22,7 +24,7 @@ from postane.config.model import Limits
 from postane.core.peer import Service
 from postane.core.reply import Reply
 from postane.smtpd import events
-from postane.smtpd.dialogue import Dialogue, Facts, Sink
+from postane.smtpd.dialogue import TALKED_AHEAD, Dialogue, Facts, Sink
 from postane.smtpd.limits import Sessions, net_of
 
 Answer = Reply | Awaitable[Reply]
@@ -31,6 +33,9 @@ FAILED = Reply(451, "4.3.0", "Something failed on our side; try again later")
 TOO_MANY = Reply(421, "4.3.2", "Too many connections; try again later")
 TOO_SLOW = Reply(421, "4.4.2", "You were silent for too long; goodbye")
 GOING_DOWN = Reply(421, "4.3.2", "The service is restarting; come again at once")
+
+
+_NEVER = float("inf")
 
 
 class Handler(Protocol):
@@ -129,6 +134,8 @@ class Server(aiosmtpd.SMTP):
         self._net = ""
         self._waiting: asyncio.Future[object] | None = None
         self._paused = False
+        self._ended = False  # the peer has closed its side
+        self._until = _NEVER  # when the transaction must be over
 
     # -- asyncio's side -------------------------------------------------------------------------------------------
 
@@ -140,15 +147,21 @@ class Server(aiosmtpd.SMTP):
         if isinstance(peer, str | bytes):  # a unix socket
             peer = ("127.0.0.1", 0)
         self.ip, self.port = peer[0].removeprefix("::ffff:"), peer[1]
-        if self.door.implicit_tls:
-            self._set_tls(transport)
         net = net_of(self.ip)
         if not self.door.sessions.enter(net):
-            self.transport.write(TOO_MANY.wire())
+            self.dialogue.shut(TOO_MANY)  # what it says all the same is not worked on
+            if not self.door.implicit_tls:
+                self._flush()
             self.transport.close()
             return
         self._net = net
         self.door.servers.add(self)
+        if self.door.implicit_tls:
+            # The handshake begins here, and not in the listening socket, so that a peer counts from its first octet.
+            self._wait(self._start_tls())
+            return
+        if _unread(transport):
+            self.dialogue.shut(TALKED_AHEAD)
         self._advance()
 
     def data_received(self, data: bytes) -> None:
@@ -161,7 +174,9 @@ class Server(aiosmtpd.SMTP):
             self.transport.pause_reading()
 
     def eof_received(self) -> bool:
-        return False
+        """The peer will say no more, but may still read: it gets the answer that it waits for."""
+        self._ended = True
+        return self._waiting is not None and not self.tls  # TLS has no half-closed connections
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._waiting is not None and not self._waiting.done():
@@ -188,10 +203,21 @@ class Server(aiosmtpd.SMTP):
 
     # -- the engine -----------------------------------------------------------------------------------------------
 
-    def touch(self) -> None:
-        limits = self.door.limits
-        wait = limits.data_timeout if self.dialogue.reads_text else limits.command_timeout
-        self.deadline = time.monotonic() + wait
+    def touch(self, *, said: bool) -> None:
+        """Sets the next deadline: in a text with each block, else only where something was answered.
+
+        So a command that comes octet by octet has the time of one command, and a transaction has an end.
+        """
+        now, limits, dialogue = time.monotonic(), self.door.limits, self.dialogue
+        if dialogue.reads_text:
+            self.deadline = now + limits.data_timeout
+        elif said or self.deadline == _NEVER:
+            self.deadline = now + (limits.command_timeout if dialogue.helo else limits.hello_timeout)
+        if dialogue.mail is None:
+            self._until = _NEVER
+        elif self._until == _NEVER:
+            self._until = now + limits.transaction_timeout
+        self.deadline = min(self.deadline, self._until)
 
     def _advance(self) -> None:
         """Works through what was received until it is used up or a hook has to wait."""
@@ -219,18 +245,18 @@ class Server(aiosmtpd.SMTP):
                 self._flush()
                 self._wait(answer)
                 return
-        self._flush()
+        said = self._flush()
         if self.transport is None:
             return
-        if dialogue.closed:
+        if dialogue.closed or self._ended:
             self.transport.close()
         else:
-            self.touch()
+            self.touch(said=said)
             if self.door.draining:
                 self.drain()
 
     def _wait(self, answer: object) -> None:
-        self.deadline = float("inf")  # the peer waits for us now
+        self.deadline = _NEVER  # the peer waits for us now
         future = asyncio.ensure_future(cast("Awaitable[object]", answer))
         self._waiting = future
         future.add_done_callback(self._answered)
@@ -259,33 +285,37 @@ class Server(aiosmtpd.SMTP):
             self.transport.resume_reading()
         self._advance()
 
-    def _flush(self) -> None:
-        if (out := self.dialogue.take_output()) and self.transport is not None:
+    def _flush(self) -> bool:
+        """Writes the replies that have gathered, in one block; True if there were any."""
+        out = self.dialogue.take_output()
+        if out and self.transport is not None:
             self.transport.write(out)
+        return bool(out)
 
     async def _start_tls(self) -> None:
         assert self.transport is not None
         assert self.door.tls is not None
         try:
             transport = await self.loop.start_tls(
-                self.transport, self, self.door.tls, server_side=True, ssl_handshake_timeout=30
+                self.transport,
+                self,
+                self.door.tls,
+                server_side=True,
+                ssl_handshake_timeout=self.door.limits.handshake_timeout,
             )
-        except (OSError, ssl.SSLError):
+        except (OSError, ssl.SSLError) as error:
             # The peer hung up or speaks no TLS that is safe: its matter, and there is nobody left to tell.
-            if self.transport is not None:
-                self.transport.abort()
+            self._abort()
+            self.connection_lost(error)  # the loop does not always tell of a connection that ends in its handshake
             return
         if transport is None or self.transport is None:
             return
         self.transport = transport
-        self._set_tls(transport)
-        self.dialogue.secured()
-
-    def _set_tls(self, transport: asyncio.BaseTransport) -> None:
         secured = transport.get_extra_info("ssl_object")
-        if secured is not None:
-            name, _, _ = secured.cipher() or ("", "", 0)
-            self.tls = f"{secured.version()} {name}"
+        name, _, _ = secured.cipher() or ("", "", 0)
+        self.tls = f"{secured.version()} {name}"
+        if not self.dialogue.secure:  # else TLS was there before the greeting, which is still to be said
+            self.dialogue.secured()
 
     # -- what users of aiosmtpd know; made when asked for, since most messages pass without ------------------------
 
@@ -328,9 +358,15 @@ class Server(aiosmtpd.SMTP):
         if self.transport is not None:
             self.transport.close()
         # A peer that reads nothing holds a closing transport open for ever.
-        self.deadline = float("inf")
+        self.deadline = _NEVER
         self.loop.call_later(10, self._abort)
 
     def _abort(self) -> None:
         if self.transport is not None:
             self.transport.abort()
+
+
+def _unread(transport: asyncio.BaseTransport) -> bool:
+    """True if octets of the peer wait in the kernel: it talks before it was greeted (RFC 5321 section 4.3.1)."""
+    connection = transport.get_extra_info("socket")
+    return connection is not None and fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4)) != bytes(4)

@@ -10,12 +10,14 @@ middle of it would take its rest for commands.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 END = b"\r\n.\r\n"
 _DOT = b"\r\n."
 # Octets that may be the beginning of END, longest first; they wait for the next block.
 _BEGINNINGS = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
+_BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
 BARE_NEWLINE = "bare newline"
 NUL = "NUL"
@@ -27,15 +29,20 @@ class TextReader:
     """Feed it blocks until `feed` returns something; `fault` is "" or the first fault seen.
 
     `sink` gets each clean block in order, until a fault: what is refused anyway is not kept.
+    With `normalize` a bare CR or LF is no fault, but goes to the sink as CRLF: what is kept has whole line ends only,
+    so that no next hop can take a part of it for an end.
     `size` counts octets of the text without transparency dots and without the final dot line.
     """
 
-    __slots__ = ("_held", "_line", "_line_limit", "_sink", "_size_limit", "_skip", "fault", "size")
+    __slots__ = ("_held", "_line", "_line_limit", "_normalize", "_sink", "_size_limit", "_skip", "fault", "size")
 
-    def __init__(self, sink: Callable[[bytes], None], size_limit: int, line_limit: int) -> None:
+    def __init__(
+        self, sink: Callable[[bytes], None], size_limit: int, line_limit: int, *, normalize: bool = False
+    ) -> None:
         self._sink = sink
         self._size_limit = size_limit
         self._line_limit = line_limit
+        self._normalize = normalize
         self._held = b"\r\n"  # as if a line had just ended: the text may be nothing but the dot line
         self._skip = 2  # ... those two octets are not part of it
         self._line = 0  # octets of the line at the end of the last block
@@ -73,7 +80,7 @@ class TextReader:
     def end_chunks(self) -> None:
         """After the last chunk: a CR that still waits for its LF is bare."""
         if self._held == b"\r":
-            self.fault = self.fault or BARE_NEWLINE
+            self._take(self._held, dots=False)
 
     def _take(self, text: bytes, *, dots: bool) -> None:
         """`dots`: a line may begin with a transparency dot."""
@@ -81,7 +88,12 @@ class TextReader:
             return
         if not self.fault:
             # Every CR before an LF and every LF behind a CR, or the two differ: a fifth of the cost of counting.
-            if text.replace(b"\r", b"").replace(b"\n", b"\r\n") != text:
+            bare = text.replace(b"\r", b"").replace(b"\n", b"\r\n") != text
+            if bare and self._normalize:
+                # Dots first: the one behind a bare line end is no transparency dot.
+                text = _BARE.sub(b"\r\n", text.replace(_DOT, b"\r\n") if dots else text)
+                bare = dots = False
+            if bare:
                 self.fault = BARE_NEWLINE
             elif b"\0" in text:
                 self.fault = NUL
