@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
 from random import SystemRandom
+from typing import Any
 
 from postane.config.model import Queue
 from postane.core.envelope import Recipient
@@ -24,7 +26,7 @@ from postane.core.errors import CorruptSpoolError, PostaneError, TemporaryError
 from postane.core.outcome import Fate, Outcome, Progress, Tried
 from postane.core.ports import Claimed, Notices, Now, QueueStore, Routes
 from postane.core.reply import Reply
-from postane.observe.log import get_logger
+from postane.observe.log import get_logger, info_many
 from postane.observe.metrics import Metrics
 from postane.observe.tasks import Tasks
 from postane.queue.job import Entry, Job, State
@@ -69,6 +71,8 @@ class QueueRunner:
         self._failure: BaseException | None = None
         self._wake = asyncio.Event()
         self._dirty = asyncio.Event()
+        self._lines: list[dict[str, Any]] = []  # of the log, and below them their numbers: see _write_log
+        self._ends: Counter[tuple[str, str]] = Counter()
         self._news = True
         self._stopping = False
         self._sleeps_until = 0.0
@@ -144,6 +148,7 @@ class QueueRunner:
         await self._helpers.close()
         await self._sync()
         await self._routes.close()
+        self._write_log()
         return done
 
     # -- messages come ----------------------------------------------------------------------------------------------
@@ -405,23 +410,37 @@ class QueueRunner:
             self._wake.set()
 
     def _log(self, job: Job, outcomes: Sequence[Outcome], seconds: float, when: float) -> None:
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._write_log)
         door = "local" if job.local else "remote"
-        events = log.bind()
+        envelope = job.entry.message.envelope
+        age = round(self.now() - envelope.received_at, 3)
+        seconds = round(seconds, 3)
         for outcome in outcomes:
-            more = {} if outcome.final else {"next_attempt": round(when)}
-            events.info(
-                outcome.fate.value,
-                trace_id=job.entry.id,
-                to=outcome.recipient,
-                destination=job.destination,
-                remote=outcome.remote,
-                reply=str(outcome.reply),
-                attempts=job.attempts,
-                seconds=round(seconds, 3),
-                age=round(self.now() - job.entry.message.envelope.received_at, 3),
-                **more,
-            )
-            self._metrics.count("postane_deliveries", "Attempts at delivery", door=door, fate=outcome.fate.value)
+            fate = outcome.fate.value
+            facts = {
+                "trace_id": envelope.id,
+                "to": outcome.recipient,
+                "destination": job.destination,
+                "remote": outcome.remote,
+                "reply": str(outcome.reply),
+                "attempts": job.attempts,
+                "seconds": seconds,
+                "age": age,
+            }
+            if not outcome.final:
+                facts["next_attempt"] = round(when)
+            facts["event"] = fate
+            self._lines.append(facts)
+            self._ends[door, fate] += 1
+
+    def _write_log(self) -> None:
+        """What ended in one turn of the event loop is told in one write."""
+        lines, self._lines = self._lines, []
+        info_many("queue", lines)
+        ends, self._ends = self._ends, Counter()
+        for (door, fate), count in ends.items():
+            self._metrics.count("postane_deliveries", "Attempts at delivery", count, door=door, fate=fate)
 
 
 def expired(last: Outcome) -> Outcome:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -67,3 +68,24 @@ def test_text_for_a_terminal(out: io.StringIO) -> None:
     log.get_logger("x").debug("hello", n=1)
     assert "hello" in out.getvalue()
     assert not out.getvalue().startswith("{")
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_events_together_are_like_events_one_by_one(out: io.StringIO, style: str) -> None:
+    log.configure("info", style, stream=out, service="queue")
+    events = [{"trace_id": f"01{n}", "to": "ayşe@demo.test", "token": "hunter2", "event": "delivered"} for n in (1, 2)]
+    for event in events:
+        log.get_logger("queue").info(**event)
+    one_by_one = out.getvalue()
+    out.truncate(0)
+    out.seek(0)
+    log.info_many("queue", events)
+    clock = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
+    assert clock.sub("T", out.getvalue()) == clock.sub("T", one_by_one)
+    assert clock.search(out.getvalue())
+
+
+def test_events_together_below_the_level_are_not_written(out: io.StringIO) -> None:
+    log.configure("warning", stream=out)
+    log.info_many("queue", [{"event": "delivered"}])
+    assert out.getvalue() == ""
