@@ -51,9 +51,9 @@ class Limits(Section, frozen=True):
     unknown_recipients: Annotated[Positive, Meta(description="Refused recipients a session before 421 and close.")] = 20
     logins: Annotated[Positive, Meta(description="Failed logins a session before 421 and close.")] = 3
     transactions: Annotated[Positive, Meta(description="Messages a session before 421 and close.")] = 10_000
-    connections: Annotated[Positive, Meta(description="Open sessions in one worker; 421 4.3.2 beyond.")] = 20_000
+    connections: Annotated[Positive, Meta(description="Open sessions, all workers; 421 4.3.2 beyond.")] = 20_000
     connections_per_peer: Annotated[
-        Positive, Meta(description="Open sessions from one IPv4 address or one IPv6 /64 in one worker; 421 beyond.")
+        Positive, Meta(description="Open sessions from one IPv4 address or one IPv6 /64, all workers; 421 beyond.")
     ] = 50
     received_hops: Annotated[Positive, Meta(description="Received lines that make a loop; 554.")] = 50
     handshake_timeout: Annotated[Seconds, Meta(description="A TLS handshake, from its first octet to its last.")] = 30.0

@@ -18,7 +18,7 @@ from postane.daemon.sockets import Doors, open_listener
 from postane.daemon.supervisor import Job, Pipes
 from postane.smtpd.dialogue import Facts
 from postane.smtpd.handler import MailHandler, Signer
-from postane.smtpd.limits import Sessions
+from postane.smtpd.limits import Counts, Sessions
 from postane.smtpd.server import Door
 from postane.smtpd.tls import make_context
 from postane.spool.writer import SpoolWriter
@@ -53,13 +53,21 @@ def jobs(config: Config, doors: Doors, make_parts: Callable[[Config], Parts]) ->
     """As many workers as configured (0: as many as cores)."""
     count = config.smtp.workers or os.cpu_count() or 1
 
-    def work(pipes: Pipes) -> None:
-        run(pipes, lambda stop: serve(config, doors, make_parts, stop))
+    counts = Counts(count)  # before the fork: all workers see it
 
-    return [Job(f"smtpd-{number}", work) for number in range(count)]
+    def job(number: int) -> Job:
+        def work(pipes: Pipes) -> None:
+            sessions = Sessions(config.smtp.limits, counts, number)
+            run(pipes, lambda stop: serve(config, doors, make_parts, sessions, stop))
+
+        return Job(f"smtpd-{number}", work)
+
+    return [job(number) for number in range(count)]
 
 
-async def serve(config: Config, doors: Doors, make_parts: Callable[[Config], Parts], stop: Stop) -> None:
+async def serve(
+    config: Config, doors: Doors, make_parts: Callable[[Config], Parts], sessions: Sessions, stop: Stop
+) -> None:
     """Accepts until `stop`, then lets open transactions end within the drain time."""
     spool = SpoolWriter(Path(config.state) / "spool", config.spool)
     tls = make_context(config.tls)
@@ -73,7 +81,6 @@ async def serve(config: Config, doors: Doors, make_parts: Callable[[Config], Par
         time.time,
         tls_offered=tls is not None,
     )
-    sessions = Sessions(config.smtp.limits)
     loop = asyncio.get_running_loop()
     open_doors: list[Door] = []
     servers: list[asyncio.Server] = []

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import mmap
 from contextlib import suppress
 from ipaddress import ip_address
 
 from postane.config.model import Limits
+
+_NETS = 16_384
+_ROW = 1 + 2 * _NETS
+_CELL = 4  # octets
 
 
 def net_of(ip: str) -> str:
@@ -22,28 +26,70 @@ def net_of(ip: str) -> str:
     return ip
 
 
-class Sessions:
-    """Open sessions of one worker."""
+class Counts:
+    """Open sessions of all workers of a host, by net and in all; made before the workers are forked.
 
-    def __init__(self, limits: Limits) -> None:
+    Shared memory without a lock: each worker writes a row of its own and adds up all rows to read. A row has room for
+    16,384 nets, twice, under two parts of the net's hash; the smaller of the two sums counts. So what is read is never
+    too small, and larger only where two nets share both places. Two workers that accept in the same instant may let
+    one session more pass than the limit says.
+    """
+
+    def __init__(self, workers: int = 1) -> None:
+        self._rows = range(0, workers * _ROW, _ROW)
+        self._map = mmap.mmap(-1, workers * _ROW * _CELL)
+        self._cells = memoryview(self._map).cast("I")
+
+    def clear(self, worker: int) -> None:
+        """Before its first session: the row may hold what a worker had open when it died."""
+        row = self._rows[worker] * _CELL
+        self._map[row : row + _ROW * _CELL] = bytes(_ROW * _CELL)
+
+    def add(self, worker: int, net: str, change: int) -> None:
+        row, cells = self._rows[worker], self._cells
+        for place in _places(net):
+            cells[row + place] += change
+
+    def of(self, net: str) -> tuple[int, int]:
+        """(sessions in all, sessions of the net)."""
+        everyone, first, second = _places(net)
+        rows, cells = self._rows, self._cells
+        return (
+            sum(cells[row + everyone] for row in rows),
+            min(sum(cells[row + first] for row in rows), sum(cells[row + second] for row in rows)),
+        )
+
+
+def _places(net: str) -> tuple[int, int, int]:
+    """Python's hash is keyed anew at each start, and forked workers share the key: nobody can aim at a place."""
+    value = hash(net)
+    return 0, 1 + (value & _NETS - 1), 1 + _NETS + (value >> 32 & _NETS - 1)
+
+
+class Sessions:
+    """Open sessions of one worker, within the limits of the host."""
+
+    def __init__(self, limits: Limits, counts: Counts | None = None, worker: int = 0) -> None:
+        """`worker`: which row of `counts` is this one's; without counts it is the only worker."""
         self._limits = limits
-        self._by_net: Counter[str] = Counter()
+        self._counts = counts or Counts()
+        self._worker = worker
+        self._counts.clear(worker)
         self.open = 0
         self._none_open = asyncio.Event()
 
     def enter(self, net: str) -> bool:
         """Counts one more; False, and not counted, if that is too many."""
-        if self.open >= self._limits.connections or self._by_net[net] >= self._limits.connections_per_peer:
+        everyone, of_net = self._counts.of(net)
+        if everyone >= self._limits.connections or of_net >= self._limits.connections_per_peer:
             return False
         self.open += 1
-        self._by_net[net] += 1
+        self._counts.add(self._worker, net, 1)
         return True
 
     def leave(self, net: str) -> None:
         self.open -= 1
-        self._by_net[net] -= 1
-        if not self._by_net[net]:
-            del self._by_net[net]
+        self._counts.add(self._worker, net, -1)
         if not self.open:
             self._none_open.set()
 
