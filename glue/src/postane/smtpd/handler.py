@@ -11,7 +11,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from typing import Protocol
+from typing import Any, Protocol
 
 from postane.config.model import Smtp
 from postane.core.address import Address
@@ -21,7 +21,7 @@ from postane.core.peer import Peer, Service
 from postane.core.ports import Body, Directory, Filters, Now, Resolved
 from postane.core.reply import Reply
 from postane.core.verdict import Decision, Verdict
-from postane.observe.log import get_logger
+from postane.observe.log import get_logger, info_many
 from postane.smtpd import events, text
 from postane.smtpd.dialogue import OK, Sink, too_big
 from postane.smtpd.received import received
@@ -124,6 +124,7 @@ class MailHandler:
         self._tls_offered = tls_offered
         self._relay_from = [ip_network(text) for text in settings.relay_from]
         self._greetings: dict[str, Reply] = {}
+        self._accepted: list[dict[str, Any]] = []
         self._offers: dict[tuple[str, bool, bool], Reply] = {}
 
     # -- the hooks ------------------------------------------------------------------------------------------------
@@ -410,14 +411,16 @@ class MailHandler:
             else:
                 draft.close()
                 reply = Reply(250, "2.0.0", f"OK {envelope.id}")
-                log.info(
-                    "accepted",
-                    trace_id=envelope.id,
-                    sender=envelope.sender,
-                    recipients=len(envelope.recipients),
-                    size=len(head) + size,
-                    client_ip=envelope.client_ip,
-                    login=envelope.login,
+                self._tell(
+                    {
+                        "trace_id": envelope.id,
+                        "sender": envelope.sender,
+                        "recipients": len(envelope.recipients),
+                        "size": len(head) + size,
+                        "client_ip": envelope.client_ip,
+                        "login": envelope.login,
+                        "event": "accepted",
+                    }
                 )
             if not kept.done():  # its session may be gone; the message is kept all the same
                 kept.set_result(reply)
@@ -425,6 +428,16 @@ class MailHandler:
         size = draft.size
         self._intake.keep(envelope, head, draft, done)
         return kept
+
+    def _tell(self, accepted: dict[str, Any]) -> None:
+        """Into the log with the others that one sync made safe, in one write."""
+        if not self._accepted:
+            asyncio.get_running_loop().call_soon(self._tell_all)
+        self._accepted.append(accepted)
+
+    def _tell_all(self) -> None:
+        accepted, self._accepted = self._accepted, []
+        info_many("smtpd", accepted)
 
 
 def _reply_of(verdict: Verdict) -> Reply | None:
