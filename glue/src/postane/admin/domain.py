@@ -13,7 +13,8 @@ from postane.admin.site import Change, Site, domain_name, hosted_domain
 from postane.admin.tenant import tenant_name
 from postane.core.address import shown_domain
 from postane.core.errors import ConflictError
-from postane.directory.dkim_keys import Key, folder_of, keys_of, make_keys
+from postane.directory.dkim_keys import keys_of, make_keys
+from postane.directory.key import Key, folder_of
 from postane.storage.schema import Account, Alias, Domain, Tenant
 
 DEFAULT_TENANT = "default"

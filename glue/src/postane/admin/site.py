@@ -14,7 +14,8 @@ from postane.config.load import load
 from postane.config.model import Config
 from postane.core.address import Address, is_public_name, normal_domain, shown_domain
 from postane.core.errors import AddressError, NotFoundError
-from postane.storage.engine import Database, url_of
+from postane.storage.engine import Database
+from postane.storage.place import url_of
 from postane.storage.schema import Domain
 
 T = TypeVar("T")

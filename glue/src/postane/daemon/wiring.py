@@ -20,7 +20,8 @@ from postane.directory.lookup import Lookup
 from postane.dns.resolver import Resolver
 from postane.filters.dkim_sign import DkimSigner, SigningKey
 from postane.filters.pipeline import Pipeline
-from postane.storage.engine import Database, url_of
+from postane.storage.place import url_of
+from postane.storage.reader import open_reader
 
 
 def smtp_parts(config: Config) -> Parts:
@@ -52,5 +53,5 @@ def queue_ways(config: Config) -> Ways:
 
 def _lookup(config: Config) -> Lookup:
     return Lookup(
-        Database(url_of(config)), config.directory, config.host.lower(), config.state, config.smtp.tag_separator
+        open_reader(url_of(config)), config.directory, config.host.lower(), config.state, config.smtp.tag_separator
     )

@@ -9,29 +9,14 @@ import base64
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from postane.directory.key import Key, folder_of
 from postane.storage.ownership import hand_over
 from postane.storage.schema import DkimKey, Domain
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """`path` is the private key (PEM, PKCS#8); `record` the text of the TXT at `<selector>._domainkey.<domain>`."""
-
-    selector: str
-    algorithm: str
-    path: Path
-    record: str
-    active: bool
-
-
-def folder_of(state: str, domain: str) -> Path:
-    return Path(state) / "keys" / "dkim" / domain
 
 
 def make_keys(session: Session, domain: Domain, state: str, prefix: str) -> None:
@@ -48,16 +33,7 @@ def make_keys(session: Session, domain: Domain, state: str, prefix: str) -> None
 def keys_of(session: Session, domain: str, state: str) -> Sequence[Key]:
     """All keys of a domain, in the order they were made."""
     rows = session.scalars(select(DkimKey).join(Domain).where(Domain.name == domain).order_by(DkimKey.id)).all()
-    return [
-        Key(
-            row.selector,
-            row.algorithm,
-            folder_of(state, domain) / f"{row.selector}.pem",
-            f"v=DKIM1; k={row.algorithm}; p={row.public_key}",
-            row.active,
-        )
-        for row in rows
-    ]
+    return [Key.of(state, domain, row.selector, row.algorithm, row.public_key, row.active) for row in rows]
 
 
 def _free_selector(stem: str, taken: set[str]) -> str:

@@ -23,18 +23,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from postane.config.model import Directory as Settings
 from postane.core.address import Address
 from postane.core.envelope import Recipient
 from postane.core.errors import AddressError, TemporaryError
 from postane.core.ports import Login, Resolved
-from postane.directory.dkim_keys import Key, keys_of
-from postane.directory.passwords import hash_password, verify_password
-from postane.storage.engine import Database, connect_file, sqlite_file
-from postane.storage.schema import Account, Alias, Credential, Domain
+from postane.directory.key import Key
+from postane.directory.passwords import NOBODY, verify_password
+from postane.storage.place import connect_file, sqlite_file
+from postane.storage.reader import Ask, Reader, Row
 
 RESERVED = ("postmaster", "abuse")
 _LOOK_FOR_CHANGES = 0.2  # seconds
@@ -44,9 +41,9 @@ _LOGIN_LIFE = 300.0  # seconds a successful login is believed again without the 
 class Lookup:
     """One for each process, made in it."""
 
-    def __init__(self, database: Database, settings: Settings, host: str, state: str, tag_separator: str = "+") -> None:
+    def __init__(self, reader: Reader, settings: Settings, host: str, state: str, tag_separator: str = "+") -> None:
         """`state` is the state folder, in which the keys lie."""
-        self._database = database
+        self._reader = reader
         self._state = state
         self._keys: dict[str, tuple[float, Sequence[Key]]] = {}
         self._settings = settings
@@ -54,12 +51,13 @@ class Lookup:
         self._separator = tag_separator
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="directory")
         self._hashing = ThreadPoolExecutor(2, thread_name_prefix="password")
-        self._resolved: OrderedDict[str, tuple[float, Resolved]] = OrderedDict()
+        self._resolved = _Memory(settings.cache_entries)
+        # Names that somebody guesses push only each other out.
+        self._unknown = _Memory(max(settings.cache_entries // 10, 1))
         self._mailboxes: dict[str, float] = {}  # until when each is believed to be there
         self._logins: dict[bytes, tuple[float, Login]] = {}
         self._secret = os.urandom(32)
-        self._changes = _Changes(database.url, settings.cache_seconds)
-        self._nobody = hash_password("nobody has this password")
+        self._changes = _Changes(reader.url, settings.cache_seconds)
 
     # -- recipients -----------------------------------------------------------------------------------------------
 
@@ -71,19 +69,7 @@ class Lookup:
             except TemporaryError:
                 return None  # `resolve` finds it out too, and its caller is ready to hear it
         key = address.key
-        found = self._resolved.get(key)
-        if found is None:
-            return None
-        expires, resolved = found
-        if expires < now:
-            self._resolved.pop(key, None)
-            return None
-        try:
-            # What is asked for stays; names that somebody guesses push only each other out.
-            self._resolved.move_to_end(key)
-        except KeyError:
-            return None  # forgotten by another thread just now
-        return resolved
+        return self._resolved.get(key, now) or self._unknown.get(key, now)
 
     async def resolve(self, address: Address) -> Resolved:
         known = self.resolve_cached(address)
@@ -93,28 +79,27 @@ class Lookup:
         resolved = await asyncio.get_running_loop().run_in_executor(self._threads, self._resolve, address)
         if generation != self._changes.generation:
             return resolved  # read before a change, answered after it: good for now, not to be remembered
-        self._resolved[address.key] = (time.monotonic() + self._changes.life, resolved)
-        while len(self._resolved) > self._settings.cache_entries:
-            self._resolved.popitem(last=False)
+        memory = self._resolved if resolved.targets else self._unknown
+        memory.put(address.key, resolved, time.monotonic() + self._changes.life)
         return resolved
 
     def _resolve(self, address: Address) -> Resolved:
-        with self._database.session() as session:
-            return resolve(session, address, self._host, self._separator)
+        with self._reader.snapshot() as ask:
+            return resolve(ask, address, self._host, self._separator)
 
     async def has_mailbox(self, address: str) -> bool:
         """True if `address` (a normal form) is an active account: asked again at each delivery, mostly from memory."""
 
-        def ask() -> bool:
-            with self._database.session() as session:
-                return _account(session, address) is not None
+        def look() -> bool:
+            with self._reader.snapshot() as ask:
+                return bool(ask(_MAILBOX, address=address))
 
         self._forget_if_changed()
         now = time.monotonic()
         if self._mailboxes.get(address, 0.0) > now:
             return True
         generation = self._changes.generation
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look)
         # Only what is there is remembered: nobody can fill the memory with names that are not.
         if found and generation == self._changes.generation:
             if len(self._mailboxes) >= self._settings.cache_entries:
@@ -130,8 +115,9 @@ class Lookup:
         known = self._keys.get(domain)
         if known is not None and known[0] > time.monotonic():
             return known[1]
-        with self._database.session() as session:
-            keys = [key for key in keys_of(session, domain, self._state) if key.active]
+        with self._reader.snapshot() as ask:
+            rows = ask(_KEYS, name=domain)
+        keys = [Key.of(self._state, domain, selector, kind, public, True) for selector, kind, public in rows]
         self._keys[domain] = (time.monotonic() + min(self._changes.life, 60.0), keys)
         return keys
 
@@ -147,7 +133,7 @@ class Lookup:
         generation = self._changes.generation
         loop = asyncio.get_running_loop()
         found, hashes = await loop.run_in_executor(self._threads, self._credentials, login)
-        right = await loop.run_in_executor(self._hashing, _any_right, password, hashes or [self._nobody])
+        right = await loop.run_in_executor(self._hashing, _any_right, password, hashes or [NOBODY])
         if found is None or not right:
             return None
         if generation != self._changes.generation:
@@ -162,12 +148,9 @@ class Lookup:
             key = Address.parse(login).key
         except AddressError:
             return None, []
-        with self._database.session() as session:
-            account = _account(session, key)
-            if account is None:
-                return None, []
-            hashes = session.scalars(select(Credential.hash).where(Credential.account_id == account.id)).all()
-            return Login(account.address, account.domain.tenant.name), list(hashes)
+        with self._reader.snapshot() as ask:
+            rows = ask(_CREDENTIALS, address=key)
+        return (Login(key, rows[0][1]), [hashed for hashed, _ in rows]) if rows else (None, [])
 
     async def may_send_as(self, account: str, sender: Address) -> bool:
         own = sender.without_tag(self._separator).key
@@ -179,6 +162,7 @@ class Lookup:
     def _forget_if_changed(self) -> None:
         if self._changes.seen():
             self._resolved.clear()
+            self._unknown.clear()
             self._mailboxes.clear()
             self._logins.clear()
             self._keys.clear()
@@ -187,7 +171,38 @@ class Lookup:
         self._threads.shutdown()
         self._hashing.shutdown()
         self._changes.close()
-        self._database.close()
+        self._reader.close()
+
+
+class _Memory:
+    """Answers by address, each for its time; what was not asked for the longest goes first."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._answers: OrderedDict[str, tuple[float, Resolved]] = OrderedDict()
+
+    def get(self, key: str, now: float) -> Resolved | None:
+        found = self._answers.get(key)
+        if found is None:
+            return None
+        expires, resolved = found
+        if expires < now:
+            self._answers.pop(key, None)
+            return None
+        with suppress(KeyError):  # forgotten by another thread just now
+            self._answers.move_to_end(key)
+        return resolved
+
+    def put(self, key: str, resolved: Resolved, expires: float) -> None:
+        self._answers[key] = (expires, resolved)
+        while len(self._answers) > self._most:
+            self._answers.popitem(last=False)
+
+    def clear(self) -> None:
+        self._answers.clear()
+
+    def __len__(self) -> int:
+        return len(self._answers)
 
 
 class _Changes:
@@ -230,64 +245,90 @@ def _any_right(password: str, hashes: list[str]) -> bool:
     return any(verify_password(password, stored) for stored in hashes)
 
 
-# -- the look-up itself: one session, no memory ---------------------------------------------------------------------
+# -- the look-up itself: one state of the database, no memory ---------------------------------------------------------
+
+_DOMAIN = """
+    SELECT domains.id, domains.tenant_id, domains.active, tenants.name
+    FROM domains JOIN tenants ON tenants.id = domains.tenant_id WHERE domains.name = :name"""
+# An account has the number 0, an alias its own. The domain is known to be active when this is asked.
+_NAMES = """
+    SELECT address, 0 FROM accounts WHERE address IN (:whole, :bare) AND active
+    UNION ALL SELECT address, id FROM aliases WHERE address IN (:whole, :bare, :rest)"""
+_TARGETS = "SELECT address FROM alias_targets WHERE alias_id = :alias ORDER BY position"
+_OLDEST = """
+    SELECT accounts.address FROM accounts JOIN domains ON domains.id = accounts.domain_id
+    WHERE accounts.active AND domains.active {} ORDER BY accounts.id LIMIT 1"""
+_MAILBOX = """
+    SELECT 1 FROM accounts JOIN domains ON domains.id = accounts.domain_id
+    WHERE accounts.address = :address AND accounts.active AND domains.active"""
+_CREDENTIALS = """
+    SELECT credentials.hash, tenants.name FROM accounts
+    JOIN domains ON domains.id = accounts.domain_id JOIN tenants ON tenants.id = domains.tenant_id
+    JOIN credentials ON credentials.account_id = accounts.id
+    WHERE accounts.address = :address AND accounts.active AND domains.active"""
+_KEYS = """
+    SELECT dkim_keys.selector, dkim_keys.algorithm, dkim_keys.public_key
+    FROM dkim_keys JOIN domains ON domains.id = dkim_keys.domain_id
+    WHERE domains.name = :name AND dkim_keys.active ORDER BY dkim_keys.id"""
 
 
-def resolve(session: Session, address: Address, host: str, separator: str = "+") -> Resolved:
+def resolve(ask: Ask, address: Address, host: str, separator: str = "+") -> Resolved:
     """Where mail for `address` goes, by the database as it is now."""
-    domain = session.scalar(select(Domain).where(Domain.name == address.key_domain))
+    domains: dict[str, Row | None] = {}
+
+    def domain_of(name: str) -> Row | None:
+        if name not in domains:
+            domains[name] = next(iter(ask(_DOMAIN, name=name)), None)
+        return domains[name]
+
+    domain = domain_of(address.key_domain)
     if domain is None:
         if address.key_domain == host and address.key_local in RESERVED:
-            oldest = _oldest_account(session, None)
-            return Resolved(True, (Recipient(oldest.address),) if oldest else ())
+            return Resolved(True, tuple(Recipient(oldest) for oldest in _oldest_account(ask, None)))
         return Resolved(address.key_domain == host)
-    if not domain.active:
-        return Resolved(True, (), domain.tenant.name)
+    _, _, active, tenant = domain
+    if not active:
+        return Resolved(True, (), tenant)
     ends: dict[str, Recipient] = {}
-    followed: set[str] = set()
+    followed: set[int] = set()
     waiting = [address]
     while waiting:  # a list, not recursion: a customer's chain of aliases may be longer than Python's stack
         address = waiting.pop()
-        domain_here = session.scalar(select(Domain).where(Domain.name == address.key_domain))
-        if domain_here is None:
+        domain = domain_of(address.key_domain)
+        if domain is None:
             ends.setdefault(address.key, Recipient(str(address), kind="remote"))
             continue
-        found = _step(session, address, domain_here, separator) if domain_here.active else None
-        if isinstance(found, Account):
-            ends.setdefault(found.address, Recipient(found.address))
-        elif isinstance(found, Alias) and found.address not in followed:
-            followed.add(found.address)
-            waiting += [Address.parse(target.address) for target in reversed(found.targets)]
-    return Resolved(True, tuple(ends.values()), domain.tenant.name)
+        account, alias = _step(ask, address, domain, separator) if domain[2] else ("", 0)
+        if account:
+            ends.setdefault(account, Recipient(account))
+        elif alias and alias not in followed:
+            followed.add(alias)
+            waiting += [Address.parse(target) for (target,) in reversed(ask(_TARGETS, alias=alias))]
+    return Resolved(True, tuple(ends.values()), tenant)
 
 
-def _step(session: Session, address: Address, domain: Domain, separator: str) -> Account | Alias | None:
-    """What an address of a hosted domain stands for, one step."""
+def _step(ask: Ask, address: Address, domain: Row, separator: str) -> tuple[str, int]:
+    """What an address of an active domain stands for, one step: an account's address, or an alias's number, or not."""
     bare = address.without_tag(separator)
-    for candidate in dict.fromkeys((address.key, bare.key)):
-        if (found := _account(session, candidate) or _alias(session, candidate)) is not None:
-            return found
-    if bare.key_local in RESERVED and (keeper := _oldest_account(session, domain)) is not None:
-        return keeper
-    return _alias(session, f"*@{address.key_domain}")
+    whole, rest = address.key, f"*@{address.key_domain}"
+    found: dict[tuple[str, bool], int] = {}
+    for name, alias in ask(_NAMES, whole=whole, bare=bare.key, rest=rest):
+        found[name, bool(alias)] = alias
+    for name in (whole, bare.key):
+        if (name, False) in found:
+            return name, 0
+        if (name, True) in found:
+            return "", found[name, True]
+    if bare.key_local in RESERVED:
+        for oldest in _oldest_account(ask, domain):
+            return oldest, 0
+    return "", found.get((rest, True), 0)
 
 
-def _account(session: Session, key: str) -> Account | None:
-    """An active account of an active domain."""
-    account = session.scalar(select(Account).where(Account.address == key))
-    return account if account is not None and account.active and account.domain.active else None
-
-
-def _alias(session: Session, key: str) -> Alias | None:
-    return session.scalar(select(Alias).where(Alias.address == key))
-
-
-def _oldest_account(session: Session, domain: Domain | None) -> Account | None:
-    """Of the domain, else of its tenant, else of the host."""
-    query = select(Account).join(Domain).where(Account.active, Domain.active).order_by(Account.id).limit(1)
+def _oldest_account(ask: Ask, domain: Row | None) -> list[str]:
+    """Of the domain, else of its tenant, else of the host; empty if there is none at all."""
+    rows: Sequence[Row] = ()
     if domain is not None:
-        own = session.scalar(query.where(Account.domain_id == domain.id))
-        own = own or session.scalar(query.where(Domain.tenant_id == domain.tenant_id))
-        if own is not None:
-            return own
-    return session.scalar(query)
+        rows = ask(_OLDEST.format("AND accounts.domain_id = :domain"), domain=domain[0])
+        rows = rows or ask(_OLDEST.format("AND domains.tenant_id = :tenant"), tenant=domain[1])
+    return [address for (address,) in rows or ask(_OLDEST.format(""))]

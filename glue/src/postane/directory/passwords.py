@@ -12,6 +12,8 @@ from passlib.hash import argon2
 _PREFIX = "{ARGON2ID}"
 # The backend is chosen now and once: chosen lazily, two threads at their first use would race for it.
 argon2.set_backend()
+# A hash of no password at all, for names that are not there: it costs what a real one costs, and is never true.
+NOBODY = _PREFIX + "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 _scheme = argon2.using(type="ID", memory_cost=19_456, time_cost=2, parallelism=1)
 
 

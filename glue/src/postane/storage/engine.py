@@ -8,38 +8,21 @@ itself from its first line, so what it has read still holds when it writes. Only
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from postane.config.model import Config
-from postane.core.errors import ConfigError, NotAllowedError, PermanentError, ServiceMissingError, TemporaryError
+from postane.core.errors import ConfigError, PermanentError, TemporaryError
+from postane.storage.migrations import HEAD
 from postane.storage.ownership import hand_over
+from postane.storage.place import connect_file, failure, is_missing, sqlite_file
 
 _WRITES = "postane_writes"  # execution option of connections that mean to write
-
-
-def url_of(config: Config) -> str:
-    return config.directory.url or f"sqlite:///{config.state}/directory.sqlite3"
-
-
-def sqlite_file(url: str) -> Path | None:
-    """The database's file, None for a server or a database in memory."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
-        return None
-    return Path(parsed.database)
-
-
-def connect_file(file: Path, mode: str) -> sqlite3.Connection:
-    """A connection to a file that exists already; `mode` is rw or ro. May be used by any thread, one at a time."""
-    return sqlite3.connect(f"{file.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False)
 
 
 def open_engine(url: str) -> Engine:
@@ -107,14 +90,7 @@ class Database:
         except IntegrityError as error:
             raise TemporaryError("another command has just made the same name", hint="try again") from error
         except DBAPIError as error:
-            said = str(error.orig)
-            file = sqlite_file(self.url)
-            if "no such table" in said or "does not exist" in said or (file is not None and _is_missing(file)):
-                hint = "run: postane directory upgrade"
-                raise ServiceMissingError(f"the directory at {self.shown} has not been made", hint=hint) from error
-            if "readonly" in said or (file is not None and not os.access(file, os.R_OK | os.W_OK)):
-                raise NotAllowedError(f"the directory at {self.shown} is not yours to use: {said}") from error
-            raise TemporaryError(f"the directory at {self.shown} does not answer: {said}") from error
+            raise failure(self.shown, sqlite_file(self.url), str(error.orig)) from error
 
     @property
     def shown(self) -> str:
@@ -126,11 +102,13 @@ class Database:
 
         All of it or nothing: interrupted, it is as it was. Raises PermanentError for a schema newer than this version.
         """
+        before = self.revision()
+        if before == HEAD:
+            return False  # and Alembic, which takes a while to load, is not needed
         from alembic import command
         from alembic.config import Config as AlembicConfig
         from alembic.util import CommandError
 
-        before = self.revision()
         settings = AlembicConfig()
         settings.set_main_option("script_location", "postane.storage:migrations")
         if (file := sqlite_file(self.url)) is not None and not file.exists():
@@ -149,7 +127,7 @@ class Database:
     def revision(self) -> str:
         """The schema's revision, "" for an empty or missing database."""
         file = sqlite_file(self.url)
-        if file is not None and _is_missing(file):
+        if file is not None and is_missing(file):
             return ""
         with self._told(), self.engine.connect() as connection:
             if not self.engine.dialect.has_table(connection, "alembic_version"):
@@ -158,13 +136,6 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
-
-
-def _is_missing(file: Path) -> bool:
-    try:
-        return not file.exists()
-    except PermissionError:
-        return False  # it cannot be seen, which is another matter
 
 
 def _make_file(file: Path) -> None:

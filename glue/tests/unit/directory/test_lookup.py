@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,12 @@ from postane.config.model import Config, Directory
 from postane.core.address import Address
 from postane.core.errors import TemporaryError
 from postane.core.ports import Resolved
+from postane.directory import lookup as lookup_module
 from postane.directory.lookup import Lookup
-from postane.storage.engine import Database, url_of
+from postane.storage.place import url_of
+from postane.storage.reader import Ask, Row, open_reader
 from postane.storage.schema import Alias, AliasTarget
+from postane.storage.server_reader import ServerReader
 
 A, B = "password-a", "password-b"
 
@@ -55,7 +60,7 @@ def lookup(site: Site) -> Iterator[Lookup]:
 
 def _lookup(site: Site) -> Lookup:
     config = site.config
-    return Lookup(Database(url_of(config)), config.directory, config.host, config.state)
+    return Lookup(open_reader(url_of(config)), config.directory, config.host, config.state)
 
 
 def ask(lookup: Lookup, address: str) -> Resolved:
@@ -229,13 +234,74 @@ def test_a_right_login_is_hashed_once_in_a_while(lookup: Lookup, monkeypatch: py
 
 def test_names_that_are_asked_for_outlive_guessed_ones(site: Site) -> None:
     config = site.config
-    few = Lookup(Database(url_of(config)), Directory(cache_entries=3), config.host, config.state)
+    few = Lookup(open_reader(url_of(config)), Directory(cache_entries=3), config.host, config.state)
     ask(few, "ayse@demo.test")
     for number in range(9):
         ask(few, f"guess{number}@demo.test")
         assert few.resolve_cached(Address.parse("ayse@demo.test")) is not None
     assert few.resolve_cached(Address.parse("guess0@demo.test")) is None
     few.close()
+
+
+def test_guessed_names_cost_little(site: Site) -> None:
+    """A dictionary attack asks for nothing but names that are not there."""
+    config = site.config
+    few = Lookup(open_reader(url_of(config)), Directory(cache_entries=50), config.host, config.state)
+    asked: list[str] = []
+    snapshot = few._reader.snapshot
+
+    @contextmanager
+    def counted() -> Iterator[Ask]:
+        with snapshot() as ask:
+
+            def count(sql: str, **values: object) -> Sequence[Row]:
+                asked.append(sql)
+                return ask(sql, **values)
+
+            yield count
+
+    few._reader.snapshot = counted  # type: ignore[method-assign]
+    for number in range(30):
+        assert ask(few, f"guess{number}@demo.test").targets == ()
+    assert len(asked) == 60  # the domain, and all names that could serve
+    assert len(few._unknown) == 5
+    assert len(few._resolved) == 0
+    few.close()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        lookup_module._DOMAIN,
+        lookup_module._NAMES,
+        lookup_module._TARGETS,
+        lookup_module._MAILBOX,
+        lookup_module._CREDENTIALS,
+        lookup_module._KEYS,
+        lookup_module._OLDEST.format("AND accounts.domain_id = :domain"),
+    ],
+)
+def test_no_question_reads_a_whole_table(site: Site, sql: str) -> None:
+    """So the cost stays the same from ten domains to ten thousand."""
+    names = dict.fromkeys(re.findall(r":(\w+)", sql), "x")
+    with open_reader(url_of(site.config)).snapshot() as ask:
+        steps = [str(row[3]) for row in ask(f"EXPLAIN QUERY PLAN {sql}", **names)]
+    assert steps
+    assert [step for step in steps if step.startswith("SCAN")] == []
+
+
+def test_a_database_server_is_asked_in_the_same_words(site: Site) -> None:
+    config = site.config
+    lookup = Lookup(ServerReader(url_of(config)), config.directory, config.host, config.state)
+    assert [t.address for t in ask(lookup, "all+x@demo.test").targets][:2] == ["ayse@demo.test", "mehmet@demo.test"]
+    assert [t.address for t in ask(lookup, "postmaster@empty.test").targets] == ["ayse@demo.test"]
+    assert ask(lookup, "nobody@demo.test") == Resolved(True, (), "bakery")
+    found = asyncio.run(lookup.authenticate("ayse@demo.test", A))
+    assert found is not None
+    assert found.tenant == "bakery"
+    assert asyncio.run(lookup.has_mailbox("ayse@demo.test"))
+    assert [key.algorithm for key in lookup.signing_keys("demo.test")] == ["rsa", "ed25519"]
+    lookup.close()
 
 
 def test_has_mailbox(lookup: Lookup) -> None:
@@ -257,7 +323,7 @@ def test_has_mailbox_is_answered_from_memory_until_something_changes(
     account.add(site, "leaver@demo.test", A)
     assert has("leaver@demo.test")
     with monkeypatch.context() as patched:
-        patched.setattr(lookup._database, "session", lambda: pytest.fail("asked the database again"))
+        patched.setattr(lookup._reader, "snapshot", lambda: pytest.fail("asked the database again"))
         assert has("leaver@demo.test")
     account.change(site, "leaver@demo.test", active=False)
     time.sleep(0.25)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from postane.directory.passwords import generate_password, hash_password, needs_rehash, verify_password
+from passlib.hash import argon2
+
+from postane.directory.passwords import NOBODY, generate_password, hash_password, needs_rehash, verify_password
 
 
 def test_a_hash_is_dovecots_and_only_the_right_password_fits() -> None:
@@ -18,6 +20,14 @@ def test_foreign_and_broken_hashes_fit_nothing() -> None:
     for stored in ("", "{PLAIN}x", "x", "{ARGON2ID}", "{ARGON2ID}$argon2id$rubbish"):
         assert not verify_password("x", stored)
         assert stored.startswith("{ARGON2ID}") or needs_rehash(stored)
+
+
+def test_the_hash_of_nobody_costs_what_a_real_one_costs_and_fits_nothing() -> None:
+    assert not needs_rehash(NOBODY)
+    assert argon2.identify(NOBODY.removeprefix("{ARGON2ID}"))
+    assert len(NOBODY) == len(hash_password("x"))
+    for password in ("", "x", "nobody has this password"):
+        assert not argon2.verify(password, NOBODY.removeprefix("{ARGON2ID}"))  # reckons: a broken hash would raise
 
 
 def test_generated_passwords_differ() -> None:

@@ -8,10 +8,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from alembic.config import Config as AlembicConfig
+from alembic.script import ScriptDirectory
 from sqlalchemy import select, text
 
 from postane.core.errors import ConfigError, PermanentError, ServiceMissingError, TemporaryError
 from postane.storage.engine import Database
+from postane.storage.migrations import HEAD
 from postane.storage.schema import Tenant
 
 
@@ -58,6 +61,16 @@ def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(PermanentError, match="revision 9999, which this version does not know"):
         database.upgrade()
+
+
+def test_the_newest_revision_is_known_without_alembic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = AlembicConfig()
+    settings.set_main_option("script_location", "postane.storage:migrations")
+    assert ScriptDirectory.from_config(settings).get_current_head() == HEAD
+    database = made(tmp_path)
+    assert database.revision() == HEAD
+    monkeypatch.setattr("alembic.command.upgrade", lambda *_: pytest.fail("there is nothing to do"))
+    assert not database.upgrade()
 
 
 def test_writers_take_turns(tmp_path: Path) -> None:
