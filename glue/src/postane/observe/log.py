@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TextIO, cast
@@ -30,7 +30,7 @@ Logger = FilteringBoundLogger
 
 def configure(level: str = "info", style: str = "json", *, service: str = "", stream: TextIO | None = None) -> None:
     """Sends all events from `level` on to `stream` (standard error). `service` names the process in each line."""
-    out = stream or sys.stderr
+    out = cast(TextIO, _Steady(stream or sys.stderr))
     threshold = LEVELS[level]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -78,6 +78,22 @@ def info_many(stage: str, events: Sequence[dict[str, Any]]) -> None:
     logger = get_logger(stage)
     for event in events:
         logger.info(**event)
+
+
+class _Steady:
+    """A stream that does not fail: a line that finds no room on a full disk is lost, and the mail it tells of goes on."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self.isatty = out.isatty
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._out.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._out.flush()
 
 
 class _Writers:

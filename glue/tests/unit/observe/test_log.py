@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -89,3 +91,12 @@ def test_events_together_below_the_level_are_not_written(out: io.StringIO) -> No
     log.configure("warning", stream=out)
     log.info_many("queue", [{"event": "delivered"}])
     assert out.getvalue() == ""
+
+
+def test_a_full_disk_under_the_log_stops_nothing(out: io.StringIO) -> None:
+    full = Path("/dev/full").open("w", buffering=1)  # noqa: SIM115 - closing it fails
+    log.configure(stream=full)
+    log.get_logger("smtpd").info("accepted", size=1)
+    log.info_many("smtpd", [{"event": "accepted"}])
+    with contextlib.suppress(OSError):
+        full.close()
