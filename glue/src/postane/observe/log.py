@@ -81,7 +81,7 @@ def info_many(stage: str, events: Sequence[dict[str, Any]]) -> None:
 
 
 class _Steady:
-    """A stream that does not fail: a line that finds no room on a full disk is lost, and the mail it tells of goes on."""
+    """A stream that does not fail: a line that finds no room is lost, and the mail that it tells of goes on."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
