@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from postane.admin.site import Change, Site, domain_name, hosted_domain, mailbox_address
+from postane.admin.names import domain_name, mailbox_address
+from postane.admin.site import Change, Site, hosted_domain
 from postane.core.errors import ConflictError, NotFoundError, UsageError
 from postane.directory.passwords import hash_password, verify_password
 from postane.storage.schema import Account, Alias, Credential

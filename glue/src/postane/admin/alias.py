@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from postane.admin.site import Change, Site, domain_name, hosted_domain, mailbox_address
+from postane.admin.names import domain_name, mailbox_address
+from postane.admin.site import Change, Site, hosted_domain
 from postane.core.address import Address
 from postane.core.errors import AddressError, ConflictError, NotFoundError, UsageError
 from postane.storage.schema import Account, Alias, AliasTarget

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from postane.admin import account, domain
-from postane.admin.site import Site, domain_name
+from postane.admin.names import domain_name
 from postane.config.model import Config, Delivery, Dkim, Dns, Listen, Log, Queue, Smtp, Tls
-from postane.core.errors import UsageError
+from postane.core.address import Address
+from postane.core.errors import ServiceMissingError, UsageError
+from postane.directory.passwords import verify_password
+from postane.storage.migrations import HEAD
+from postane.storage.place import url_of
+from postane.storage.reader import open_reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +59,72 @@ def prepare(plan: Plan) -> Config:
         log=Log(level="info"),
     )
     (plan.folder / "run").mkdir(exist_ok=True)
+    accounts = [_account(text, domains[0]) for text in plan.accounts]
+    if not _stands(config, domains, accounts):
+        _make(config, domains, accounts)
+    written = yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False, allow_unicode=True)
+    (plan.folder / "postane.yml").write_text(written, "utf-8")
+    return config
+
+
+def _account(text: str, first_domain: str) -> tuple[str, str]:
+    """Address and password. Raises UsageError."""
+    name, colon, password = text.partition(":")
+    if not colon:
+        raise UsageError(f"--account {text!r}: write name:password")
+    return name if "@" in name else f"{name}@{first_domain}", password
+
+
+def _stands(config: Config, domains: Sequence[str], accounts: Sequence[tuple[str, str]]) -> bool:
+    """True if the directory has all of it: asked first, since what makes it takes long to load."""
+    reader = open_reader(url_of(config))
+    try:
+        with reader.snapshot() as ask:
+            if ask("SELECT version_num FROM alembic_version") != [(HEAD,)]:
+                return False
+            if not all(ask("SELECT 1 FROM domains WHERE name = :name", name=name) for name in domains):
+                return False
+            return all(
+                any(verify_password(password, hashed) for (hashed,) in ask(_MAIN, address=Address.parse(address).key))
+                for address, password in accounts
+            )
+    except ServiceMissingError:
+        return False
+    finally:
+        reader.close()
+
+
+_MAIN = """
+    SELECT credentials.hash FROM credentials JOIN accounts ON accounts.id = credentials.account_id
+    WHERE accounts.address = :address AND credentials.kind = 'main'"""
+
+
+def _make(config: Config, domains: Sequence[str], accounts: Sequence[tuple[str, str]]) -> None:
+    # Here, not above: all of SQLAlchemy, which a start over a folder that stands has no use for.
+    from postane.admin import account, domain
+    from postane.admin.site import Site
+
     site = Site(config)
     site.database.upgrade()
     for name in domains:
         domain.add(site, name)
-    for text in plan.accounts:
-        name, colon, password = text.partition(":")
-        if not colon:
-            raise UsageError(f"--account {text!r}: write name:password")
-        address = name if "@" in name else f"{name}@{domains[0]}"
+    for address, password in accounts:
         # A developer's own mail server: any password will do.
         if not account.add(site, address, password, least=1).changed:
             account.set_password(site, address, password, least=1)
     site.database.close()
-    written = yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False, allow_unicode=True)
-    (plan.folder / "postane.yml").write_text(written, "utf-8")
-    return config
 
 
 def _certificate(path: Path, host: str) -> Path:
     """A certificate of its own for this folder, with its key in the same file (0600)."""
     if path.exists():
         return path
+    # Here, not above: made once for a folder.
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     now = datetime.datetime.now(datetime.UTC)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from postane.admin import domain as domains
-from postane.admin.site import Site, domain_name
+from postane.admin.names import domain_name
+from postane.admin.site import Site
 from postane.core.address import normal_domain
 from postane.core.errors import ConfigError
 from postane.dns.knot import Knot

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from postane.admin.site import Change, Site, domain_name, hosted_domain
+from postane.admin.names import domain_name
+from postane.admin.site import Change, Site, hosted_domain
 from postane.admin.tenant import tenant_name
 from postane.core.address import shown_domain
 from postane.core.errors import ConflictError

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from postane.config.load import load
 from postane.config.model import Config
-from postane.core.address import Address, is_public_name, normal_domain, shown_domain
-from postane.core.errors import AddressError, NotFoundError
+from postane.core.address import shown_domain
+from postane.core.errors import NotFoundError
 from postane.storage.engine import Database
 from postane.storage.place import url_of
 from postane.storage.schema import Domain
@@ -43,30 +43,6 @@ class Site:
     @cached_property
     def database(self) -> Database:
         return Database(url_of(self.config))
-
-
-def domain_name(text: str) -> str:
-    """A domain that can be hosted, as A-labels. Raises AddressError."""
-    name = normal_domain(text.strip())
-    if not is_public_name(name):
-        raise AddressError(
-            f"{text!r} is no domain that can have mail: it needs two labels or more, such as example.org"
-        )
-    return name
-
-
-def mailbox_address(text: str) -> Address:
-    """An address that can be a mailbox or an alias here: its local part is also a folder name. Raises AddressError."""
-    address = Address.parse(text.strip())
-    domain_name(address.domain)
-    local = address.key_local
-    if local.startswith((".", "-", "~")) or "/" in local or "*" in local:
-        raise AddressError(f"{text!r}: a mailbox name does not begin with . - ~ and has no / or *")
-    if not local.isprintable():  # spaces that look like others, joiners, marks that turn the direction of writing
-        raise AddressError(f"{text!r}: a mailbox name has only characters that can be seen")
-    if any(char.isspace() or char in '"\\:;<>@,()[]%' for char in local):
-        raise AddressError(f'{text!r}: a mailbox name has no spaces and none of " \\ : ; < > @ , ( ) [ ] %')
-    return address
 
 
 def hosted_domain(session: Session, name: str) -> Domain:

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -58,6 +57,8 @@ def _root(
 
 
 def _version() -> None:
+    from importlib.metadata import version  # with all of Python's e-mail package: not for every command
+
     typer.echo(f"postane {version('postane')}")
     raise typer.Exit
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from postane.config.load import load
 from postane.config.model import Config
-from postane.daemon import queue, smtpd
+from postane.daemon import smtpd
 from postane.daemon.sockets import from_systemd
-from postane.daemon.supervisor import Job, Supervisor
-from postane.daemon.wiring import queue_ways, smtp_parts
+from postane.daemon.supervisor import Job, Pipes, Supervisor
+from postane.daemon.wiring import smtp_parts
 from postane.observe.log import configure
 from postane.observe.notify import Notifier
 from postane.smtpd.tls import make_context
@@ -45,7 +45,7 @@ def run_queue(settings: Settings) -> int:
     first = settings.read()
     configure(first.log.level, first.log.format, service="queue")
     Path(first.runtime).mkdir(parents=True, exist_ok=True)
-    return _supervise(lambda: [queue.job(settings.read(), queue_ways)], 30.0)
+    return _supervise(lambda: [_queue(settings.read())], 30.0)
 
 
 def run_dev(config: Config, on_ready: Callable[[], None]) -> int:
@@ -54,10 +54,20 @@ def run_dev(config: Config, on_ready: Callable[[], None]) -> int:
     configure(config.log.level, config.log.format)
     doors = smtpd.open_doors(settings.read(), {})
     return _supervise(
-        lambda: [*smtpd.jobs(config, doors, smtp_parts), queue.job(config, queue_ways)],
+        lambda: [*smtpd.jobs(config, doors, smtp_parts), _queue(config)],
         config.smtp.drain_timeout + 5,
         on_ready,
     )
+
+
+def _queue(config: Config) -> Job:
+    def work(pipes: Pipes) -> None:
+        # Here, not above: see its module text.
+        from postane.daemon import queue_wiring
+
+        queue_wiring.work(config, pipes)
+
+    return Job("queue", work, alone=True)
 
 
 def _supervise(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postane.admin.site import domain_name, mailbox_address
+from postane.admin.names import domain_name, mailbox_address
 from postane.core.errors import AddressError
 
 

@@ -1,0 +1,43 @@
+"""Which real parts stand behind the ports of the queue: where directory, delivery, DNS and bounces meet.
+
+Loaded in the queue's own process: of what delivery needs, nothing takes memory in the SMTP workers.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from random import SystemRandom
+
+from postane.bounce.notices import DsnNotices
+from postane.config.model import Config
+from postane.core.ports import Transport
+from postane.daemon import queue
+from postane.daemon.queue import Ways
+from postane.daemon.supervisor import Pipes
+from postane.daemon.wiring import make_lookup
+from postane.delivery.lmtp import LmtpTransport
+from postane.delivery.maildir import MaildirTransport
+from postane.delivery.mx import OwnHost
+from postane.delivery.router import Router
+from postane.delivery.smtp import SmtpTransport
+from postane.dns.resolver import Resolver
+
+
+def work(config: Config, pipes: Pipes) -> None:
+    """The queue process's whole life."""
+    queue.job(config, queue_ways).run(pipes)
+
+
+def queue_ways(config: Config) -> Ways:
+    """For the queue process, made in it."""
+    lookup = make_lookup(config)
+    ours = OwnHost(names={config.host.lower()}, addresses=set(config.dns.addresses))
+    remote = SmtpTransport(config.delivery, config.host, Resolver(config.dns), ours, SystemRandom())
+    local: Transport
+    if config.delivery.local == "maildir":
+        local = MaildirTransport(Path(config.delivery.maildir), config.host, lookup.has_mailbox)
+    else:
+        local = LmtpTransport(config.delivery, config.host)
+    router = Router(local, remote, config.delivery.smarthost)
+    return Ways(router, DsnNotices(config.host, lookup.resolve, time.time))
