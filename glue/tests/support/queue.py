@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +25,14 @@ class Mail:
     text: bytes = TEXT
     progress: Progress = field(default_factory=Progress)
     failure: Exception | None = None
+    doubtful: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.envelope.id
+
+    def rest(self) -> None:
+        pass
 
     @property
     def size(self) -> int:
@@ -46,6 +55,8 @@ class MemoryStore:
         self.disk: dict[str, Mail] = {}
         self.events: list[tuple[str, str]] = []
         self.broken = False
+        self.in_flight: Counter[str] = Counter()
+        self._over: list[str] = []
         self._new: list[Mail] = []
         self._buffer: list[tuple[str, Progress | None]] = []
         self._signal = asyncio.Event()
@@ -61,6 +72,12 @@ class MemoryStore:
     def poll(self) -> list[Claimed]:
         new, self._new = self._new, []
         return list(new)
+
+    def begin(self, message_id: str) -> None:
+        self.in_flight[message_id] += 1
+
+    def end(self, message_id: str) -> None:
+        self._over.append(message_id)
 
     def record(self, message_id: str, update: Progress) -> None:
         assert message_id in self.disk
@@ -79,9 +96,12 @@ class MemoryStore:
         for message_id, update in buffer:
             if update is None:
                 del self.disk[message_id]
+                del self.in_flight[message_id]
             else:
                 mail = self.disk[message_id]
                 self.disk[message_id] = Mail(mail.envelope, mail.text, mail.progress.merged(update))
+        over, self._over = self._over, []
+        self.in_flight.subtract(over)
         self.events.append(("sync", ""))
 
     async def put(self, envelope: Envelope, head: bytes, body: Body) -> None:
@@ -103,6 +123,7 @@ class MemoryStore:
         store = MemoryStore()
         store._ids = self._ids
         for mail in self.disk.values():
+            mail.doubtful = self.in_flight[mail.id] > 0
             store.accept(mail)
         return store
 

@@ -76,6 +76,10 @@ class Filters(Protocol):
         """The phases ("connect", "mail", "rcpt", "data") in which any filter is active; others need no call."""
         ...
 
+    async def close(self) -> None:
+        """Gives back connections."""
+        ...
+
 
 class Body(Protocol):
     """A message's octets (CRLF line ends, dots unstuffed), in memory or in a file; never joined unless asked."""
@@ -91,7 +95,16 @@ class Body(Protocol):
 
 
 class Claimed(Protocol):
-    """A message that the queue has in hand: as it was accepted, with what became of it so far."""
+    """A message that the queue has in hand: as it was accepted, with what became of it so far.
+
+    `progress` is kept up to date by the queue. `doubtful`: a delivery of it was under way when an earlier run of the
+    queue ended, so a recipient who is still owed it may have it.
+    """
+
+    progress: Progress
+
+    @property
+    def id(self) -> str: ...
 
     @property
     def envelope(self) -> Envelope: ...
@@ -100,7 +113,11 @@ class Claimed(Protocol):
     def size(self) -> int: ...
 
     @property
-    def progress(self) -> Progress: ...
+    def doubtful(self) -> bool: ...
+
+    def rest(self) -> None:
+        """It will wait: the envelope need not be in memory until it is asked for again."""
+        ...
 
     def chunks(self) -> Sequence[bytes | memoryview]:
         """The message's octets, CRLF line ends. Raises CorruptSpoolError. Not to be kept beyond the delivery."""
@@ -119,6 +136,14 @@ class QueueStore(Protocol):
 
         The first call gives all that live, with their progress.
         """
+        ...
+
+    def begin(self, message_id: str) -> None:
+        """A delivery of the message starts: known after a crash, see Claimed.doubtful."""
+        ...
+
+    def end(self, message_id: str) -> None:
+        """The delivery is over and its outcome recorded; after the next `sync` it is not in doubt."""
         ...
 
     def record(self, message_id: str, update: Progress) -> None:

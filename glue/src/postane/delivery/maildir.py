@@ -1,7 +1,8 @@
 """To folders in Maildir form, `<root>/<domain>/<local part>/Maildir/`, for `postane dev` and small hosts.
 
-A message's file is named by its spool id: a delivery that is repeated finds its own file and leaves it, in new/ or,
-where a reader was quicker, in cur/. So mail is never doubled, whenever the process dies.
+A message's file is named by its spool id: a delivery that is repeated overwrites or, where it may have been made
+before (Claimed.doubtful, or a round that failed), finds its own file in new/ or cur/ and leaves it. So mail is never
+doubled, whenever the process dies.
 
 Deliveries that wait together share a round: all files are written, then the disk is told of all of them, then each is
 synced, then all get their names, then each folder is synced once. The first sync of a round takes most files with it,
@@ -34,6 +35,7 @@ from postane.core.reply import Reply
 REMOTE = "maildir"
 _ROUND = 512  # files in a round at most: each has a descriptor open
 _FOLDERS_KEPT = 50_000
+_LISTINGS_KEPT = 16
 _TIDY = re.compile(r"[^./%\x00-\x1f\x7f][^/%\x00-\x1f\x7f]*")
 
 _DONE = Reply(250, "2.0.0", "Kept")
@@ -58,16 +60,16 @@ class _Item:
 
 
 class MaildirTransport:
-    """A core.ports.Transport. `exists` is asked before each delivery, `now` only once."""
+    """A core.ports.Transport. `exists` is asked before each delivery."""
 
-    def __init__(self, root: Path, host: str, exists: Exists, now: Callable[[], float]) -> None:
+    def __init__(self, root: Path, host: str, exists: Exists) -> None:
         self._root = root
         self._host = re.sub(r"[^A-Za-z0-9.-]", "_", host)
         self._exists = exists
-        self._started = now()
         self._waiting: list[_Item] = []
         self._worker: asyncio.Task[None] | None = None
         self._doubtful: set[str] = set()  # ids whose file may have got its name though the round failed
+        self._listed: dict[str, set[str]] = {}  # what was in a mailbox when a doubtful message first came to it
         self._folders: dict[str, str] = {}  # by address
         self._known: set[str] = set()  # mailboxes whose folders are there and synced
         self._scribe = ThreadPoolExecutor(1, thread_name_prefix="maildir")
@@ -150,12 +152,12 @@ class MaildirTransport:
             if item.fd >= 0:
                 os.close(item.fd)
             if item.error is not None:
-                self._doubtful.add(item.message.envelope.id)
+                self._doubtful.add(item.message.id)
                 if item.fd >= 0:
                     with suppress(OSError):
                         Path(item.folder, "tmp", item.name).unlink(missing_ok=True)
             else:
-                self._doubtful.discard(item.message.envelope.id)
+                self._doubtful.discard(item.message.id)
 
     def _write(self, item: _Item) -> None:
         self._make_mailbox(item.folder)
@@ -169,13 +171,18 @@ class MaildirTransport:
         _write_all(item.fd, [item.head, *chunks])
 
     def _has(self, item: _Item) -> bool:
-        """True if the message is in the mailbox. cur/ is searched only where the file may be of an earlier try."""
-        if os.access(f"{item.folder}/new/{item.name}", os.F_OK):
-            return True
-        message_id = item.message.envelope.id
-        if message_id not in self._doubtful and time_of(message_id) >= self._started:
+        """True if the message is in the mailbox already. It is looked for only where an earlier try may have put it."""
+        if item.message.id in self._doubtful:
+            return item.name in _names(item.folder)
+        if not item.message.doubtful:
             return False
-        return any(path.name.partition(":")[0] == item.name for path in Path(item.folder, "cur").iterdir())
+        # What an earlier run delivered is there since before this one began, so one look at a mailbox is enough.
+        names = self._listed.get(item.folder)
+        if names is None:
+            if len(self._listed) >= _LISTINGS_KEPT:
+                del self._listed[next(iter(self._listed))]
+            names = self._listed[item.folder] = _names(item.folder)
+        return item.name in names
 
     def _rename(self, item: _Item) -> None:
         os.rename(f"{item.folder}/tmp/{item.name}", f"{item.folder}/new/{item.name}")  # noqa: PTH104, S108
@@ -201,6 +208,13 @@ def mailbox_path(root: Path, address: str) -> Path:
         raise AddressError(f"{address!r} is not an address")
     name = local if _TIDY.fullmatch(local) else quote(local, safe="").replace(".", "%2E")
     return root / normal_domain(domain) / name / "Maildir"
+
+
+def _names(folder: str) -> set[str]:
+    """Of all mails of a Maildir, without flags. Readers move them from new/ to cur/: in this order none escapes."""
+    names = set(os.listdir(f"{folder}/new"))  # noqa: PTH208 - strings are a fifth of the cost
+    names.update(name.partition(":")[0] for name in os.listdir(f"{folder}/cur"))  # noqa: PTH208
+    return names
 
 
 def _guarded(item: _Item, step: Callable[[_Item], None]) -> None:

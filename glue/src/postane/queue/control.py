@@ -16,7 +16,8 @@ from typing import Literal
 
 import msgspec
 
-from postane.core.errors import PostaneError
+from postane.core.envelope import Envelope
+from postane.core.errors import CorruptSpoolError, PostaneError
 from postane.observe.log import get_logger
 from postane.queue.job import Entry, Job, State
 from postane.queue.runner import QueueRunner
@@ -170,13 +171,13 @@ def select(entries: Iterable[Entry], wanted: Filter, runner: QueueRunner, now: f
 
 
 def _matches(entry: Entry, wanted: Filter, runner: QueueRunner, now: float) -> bool:
-    envelope = entry.message.envelope
     if wanted.ids and entry.id not in wanted.ids:
         return False
     if wanted.held is not None and entry.held != wanted.held:
         return False
-    if wanted.older and now - envelope.received_at < wanted.older:
+    if wanted.older and now - entry.received_at < wanted.older:
         return False
+    envelope = _envelope(entry)
     if wanted.sender and not _has(wanted.sender, envelope.sender):
         return False
     pending = [(job, recipient) for job in entry.jobs for recipient in job.recipients]
@@ -194,13 +195,29 @@ def _matches(entry: Entry, wanted: Filter, runner: QueueRunner, now: float) -> b
     )
 
 
+def _envelope(entry: Entry) -> Envelope:
+    """What is damaged on the disk is listed all the same, by what is known of it without."""
+    try:
+        return entry.message.envelope
+    except CorruptSpoolError:
+        recipients = tuple(recipient for job in entry.jobs for recipient in job.recipients)
+        return Envelope(entry.id, "", recipients, entry.received_at)
+
+
+def _octets(entry: Entry) -> int:
+    try:
+        return entry.message.size
+    except CorruptSpoolError:
+        return 0
+
+
 def _has(part: str, *texts: str) -> bool:
     # "<>" is how an operator writes the null sender.
     return any(text == "" if part == "<>" else part.lower() in text.lower() for text in texts)
 
 
 def view(entry: Entry, runner: QueueRunner, now: float, *, headers: bool = False) -> MessageView:
-    envelope = entry.message.envelope
+    envelope = _envelope(entry)
     jobs = {recipient.address: job for job in entry.jobs for recipient in job.recipients}
     recipients = []
     for recipient in {r.address: r for r in envelope.recipients}.values():
@@ -223,7 +240,7 @@ def view(entry: Entry, runner: QueueRunner, now: float, *, headers: bool = False
         envelope.id,
         envelope.sender,
         envelope.tenant,
-        entry.message.size,
+        _octets(entry),
         envelope.received_at,
         max(0.0, now - envelope.received_at),
         entry.expires_at,
@@ -248,7 +265,11 @@ def _next_attempt(job: Job | None, runner: QueueRunner) -> float:
 
 def _headers(entry: Entry) -> str:
     text = bytearray()
-    for chunk in entry.message.chunks():
+    try:
+        chunks = entry.message.chunks()
+    except CorruptSpoolError as error:
+        return f"(not to be read: {error})"
+    for chunk in chunks:
         text += chunk[:65_536]
         if (end := text.find(b"\r\n\r\n")) >= 0:
             return text[:end].decode("utf-8", "replace")
@@ -260,8 +281,8 @@ def stats(entries: list[Entry], runner: QueueRunner, now: float) -> Stats:
     closed = runner.scheduler.closed(now).values()
     return Stats(
         messages=len(entries),
-        octets=sum(entry.message.size for entry in entries),
-        oldest_age=max((now - entry.message.envelope.received_at for entry in entries), default=0.0),
+        octets=sum(_octets(entry) for entry in entries),
+        oldest_age=max((now - entry.received_at for entry in entries), default=0.0),
         held=sum(entry.held for entry in entries),
         running=runner.scheduler.running,
         deliveries=dict(Counter(state_of(job, runner, now) for job in jobs)),

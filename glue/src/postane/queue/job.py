@@ -20,24 +20,30 @@ class State(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A message in the queue. `progress` is all that is known, `expires_at` when it bounces.
+    """A message in the queue. `expires_at` is when it bounces.
 
     `telling`: a notice to the sender is being made.
+    A hundred thousand of these may wait: the envelope is not in memory meanwhile (see core.ports.Claimed.rest).
     """
 
     message: Claimed
-    progress: Progress
+    received_at: float
     expires_at: float
     jobs: list[Job] = field(default_factory=list)
     telling: bool = False
 
     @property
     def id(self) -> str:
-        return self.message.envelope.id
+        return self.message.id
+
+    @property
+    def progress(self) -> Progress:
+        """All that is known of it."""
+        return self.message.progress
 
     @property
     def held(self) -> bool:
-        return bool(self.progress.held)
+        return bool(self.message.progress.held)
 
 
 @dataclass(slots=True, eq=False)

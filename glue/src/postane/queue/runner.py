@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
 from random import SystemRandom
+from sys import intern
 from typing import Any
 
 from postane.config.model import Queue
@@ -38,6 +39,7 @@ log = get_logger("queue")
 POLL_SECONDS = 1.0  # at least this often the spool is looked at, even if no worker calls
 NOTICE_RETRY = 60.0  # until a notice that could not be made or kept is tried again
 SYNC_RETRY = 5.0
+_AT_HAND = 1000  # messages that come together and keep their envelopes in memory
 
 _OPERATOR = Reply(554, "5.7.0", "Removed from the queue by the operator")
 _INTERNAL = Reply(451, "4.3.0", "Internal error; the message is kept")
@@ -64,8 +66,8 @@ class QueueRunner:
         self._routes = routes
         self._metrics = metrics or Metrics()
         self._teller = Teller(store, routes, notices, self._metrics, self._record)
-        self._deadlines: list[tuple[float, int, Entry]] = []
-        self._order = 0
+        self._deadlines: list[tuple[float, str]] = []  # heap of times and message ids
+        self._first = True
         self._attempts = Tasks()
         self._helpers = Tasks(self._helper_ended)
         self._failure: BaseException | None = None
@@ -87,8 +89,7 @@ class QueueRunner:
             self._wake.clear()
             if self._news:
                 self._news = False
-                for message in self._store.poll():
-                    self.take(message)
+                self._look()
             self._dispatch()
             await self._sleep()
             if self._failure is not None:
@@ -153,11 +154,35 @@ class QueueRunner:
 
     # -- messages come ----------------------------------------------------------------------------------------------
 
+    def _look(self) -> None:
+        """Takes what is new in the spool. What does not start at once is kept small."""
+        messages = self._store.poll()
+        for message in messages:
+            self.take(message)
+        if self._first:
+            self._first = False
+            self._count_doubts()
+        if len(messages) > _AT_HAND:
+            self._dispatch()
+            for message in messages:
+                entry = self.entries.get(message.id)
+                if entry is not None and all(job.state is not State.RUNNING for job in entry.jobs):
+                    message.rest()
+
+    def _count_doubts(self) -> None:
+        """What an earlier run had under way when it was killed is the only mail that may come twice."""
+        doubtful = sum(entry.message.doubtful for entry in self.entries.values())
+        self._metrics.gauge(
+            "postane_in_flight_at_start", "Messages whose delivery was under way when the last run ended", doubtful
+        )
+        if doubtful:
+            log.warning("messages were in flight when the last run ended; they may come twice", messages=doubtful)
+
     def take(self, message: Claimed) -> None:
         """Puts a message of the spool into the order: new, or known from before a restart."""
         envelope, progress = message.envelope, message.progress
-        entry = Entry(message, progress, self.scheduler.schedule.expires_at(envelope))
-        self.entries[envelope.id] = entry
+        entry = Entry(message, envelope.received_at, self.scheduler.schedule.expires_at(envelope))
+        self.entries[message.id] = entry
         groups: dict[tuple[str, bool], list[Recipient]] = {}
         owed = False
         for recipient in envelope.recipients:
@@ -189,9 +214,10 @@ class QueueRunner:
         side = recipients[0].address if local else envelope.sender
         job = Job(
             entry,
-            tenant=envelope.tenant,
-            domain=side.rpartition("@")[2],
-            destination=name,
+            # A hundred thousand jobs share the names of a few domains.
+            tenant=intern(envelope.tenant),
+            domain=intern(side.rpartition("@")[2]),
+            destination=intern(name),
             local=local,
             recipients=tuple(recipients),
             attempts=max((t.attempts for t in tried), default=0),
@@ -208,9 +234,9 @@ class QueueRunner:
         """Starts all that may start now."""
         now = self.now()
         while self._deadlines and self._deadlines[0][0] <= now:
-            _, _, entry = heappop(self._deadlines)
-            if self.entries.get(entry.id) is entry:
-                self._helpers.start(f"deadline {entry.id}", self._deadline(entry))
+            _, message_id = heappop(self._deadlines)
+            if (entry := self.entries.get(message_id)) is not None:
+                self._helpers.start(f"deadline {message_id}", self._deadline(entry))
         if self._stopping:
             return
         while (job := self.scheduler.next(now)) is not None:
@@ -221,6 +247,7 @@ class QueueRunner:
         entry = job.entry
         corrupt = False
         try:
+            self._store.begin(entry.id)
             outcomes = await self._routes.deliver(entry.message, job.recipients)
             if [o.recipient for o in outcomes] != [r.address for r in job.recipients]:
                 raise ValueError("the transport answered for other recipients than it was given")
@@ -240,6 +267,7 @@ class QueueRunner:
             self._record(entry, Progress(held=True))
         self._log(job, outcomes, time.monotonic() - began, when)
         await self._settle(job, outcomes, when)
+        entry.message.rest()
         self._dispatch()
         if (due := self.scheduler.next_time(now)) is not None and due < self._sleeps_until:
             self._wake.set()
@@ -254,13 +282,13 @@ class QueueRunner:
             told = False
             if not entry.held and entry.expires_at <= self.now():
                 outcomes = [o if o.final else expired(o) for o in outcomes]
-        by_address = {outcome.recipient: outcome for outcome in outcomes}
-        job.recipients = tuple(r for r in job.recipients if not by_address[r.address].final)
-        await self._conclude(entry, outcomes, attempts=job.attempts, when=when, told=told, local=job.local)
+        served = job.recipients
+        job.recipients = tuple(r for r, outcome in zip(served, outcomes, strict=True) if not outcome.final)
+        await self._conclude(job, served, outcomes, when=when, told=told)
         if job.recipients and job.state is State.GONE:  # dropped while the record went to the disk
-            outcomes = [Outcome(r.address, Fate.FAILED, _OPERATOR) for r in job.recipients]
-            job.recipients = ()
-            await self._conclude(entry, outcomes, attempts=job.attempts, when=0.0, told=True, local=job.local)
+            served, job.recipients = job.recipients, ()
+            outcomes = [Outcome(r.address, Fate.FAILED, _OPERATOR) for r in served]
+            await self._conclude(job, served, outcomes, told=True)
         if not job.recipients:
             if job in entry.jobs:
                 entry.jobs.remove(job)
@@ -271,21 +299,35 @@ class QueueRunner:
         self._finish_if_done(entry)
 
     async def _conclude(
-        self, entry: Entry, outcomes: Sequence[Outcome], *, attempts: int, when: float, told: bool, local: bool
+        self,
+        job: Job,
+        recipients: Sequence[Recipient],
+        outcomes: Sequence[Outcome],
+        *,
+        when: float = 0.0,
+        told: bool,
     ) -> None:
-        recipients = {r.address: r for r in entry.message.envelope.recipients}
+        """Records one outcome for each recipient, and tells the sender what is to be told."""
+        entry = job.entry
         update: dict[str, Tried] = {}
-        for outcome in outcomes:
+        owed = delayed = False
+        for recipient, outcome in zip(recipients, outcomes, strict=True):
             if not outcome.final:
-                update[outcome.recipient] = Tried(outcome, attempts, when)
+                delayed = True
+                update[outcome.recipient] = Tried(outcome, job.attempts, when)
                 continue
-            owes = not told and self._teller.owes(entry, outcome, recipients[outcome.recipient], local=local)
-            update[outcome.recipient] = Tried(outcome, attempts, told=not owes)
-        if len(update) == len(recipients) and all(t.outcome.final and t.told for t in update.values()):
-            entry.progress = entry.progress.merged(Progress(update))
-            return  # the commonest end: finishing it says all that a record would
+            owes = not told and self._teller.owes(entry, outcome, recipient, local=job.local)
+            owed = owed or owes
+            update[outcome.recipient] = Tried(outcome, job.attempts, told=not owes)
+        before = entry.progress.recipients
+        if not (owed or delayed) and entry.jobs == [job] and all(t.told for a, t in before.items() if a not in update):
+            # The commonest end: finishing it says all that a record would.
+            if before:
+                entry.message.progress = entry.progress.merged(Progress(update))
+            return
         self._record(entry, Progress(update))
-        if any(t.outcome.final and not t.told for t in update.values()):
+        self._store.end(entry.id)
+        if owed:
             await self._tell(entry)
         else:
             await self._sync()
@@ -319,7 +361,7 @@ class QueueRunner:
             self.scheduler.remove(job, State.GONE)
             entry.jobs.remove(job)
             self._log(job, outcomes, 0.0, 0.0)
-            await self._conclude(entry, outcomes, attempts=job.attempts, when=0.0, told=False, local=job.local)
+            await self._conclude(job, job.recipients, outcomes, told=False)
         if entry.jobs:
             self._remind(entry, self.now() + NOTICE_RETRY)
         self._finish_if_done(entry)
@@ -386,7 +428,7 @@ class QueueRunner:
     def _record(self, entry: Entry, update: Progress) -> None:
         if self.entries.get(entry.id) is not entry:
             return  # finished already
-        entry.progress = entry.progress.merged(update)
+        entry.message.progress = entry.progress.merged(update)
         self._store.record(entry.id, update)
         self._dirty.set()
 
@@ -400,11 +442,10 @@ class QueueRunner:
         self._dirty.set()
 
     def _remind(self, entry: Entry, when: float) -> None:
-        self._order += 1
-        heappush(self._deadlines, (when, self._order, entry))
+        heappush(self._deadlines, (when, entry.id))
         # Most messages end long before their deadline: what they leave here is swept out now and then.
         if len(self._deadlines) > 2 * len(self.entries) + 1000:
-            self._deadlines = [item for item in self._deadlines if self.entries.get(item[2].id) is item[2]]
+            self._deadlines = [item for item in self._deadlines if item[1] in self.entries]
             heapify(self._deadlines)
         if when < self._sleeps_until:
             self._wake.set()
@@ -413,13 +454,13 @@ class QueueRunner:
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._write_log)
         door = "local" if job.local else "remote"
-        envelope = job.entry.message.envelope
-        age = round(self.now() - envelope.received_at, 3)
+        entry = job.entry
+        age = round(self.now() - entry.received_at, 3)
         seconds = round(seconds, 3)
         for outcome in outcomes:
             fate = outcome.fate.value
             facts = {
-                "trace_id": envelope.id,
+                "trace_id": entry.id,
                 "to": outcome.recipient,
                 "destination": job.destination,
                 "remote": outcome.remote,
@@ -433,6 +474,14 @@ class QueueRunner:
             facts["event"] = fate
             self._lines.append(facts)
             self._ends[door, fate] += 1
+        if entry.message.doubtful:
+            given = sum(outcome.fate in (Fate.DELIVERED, Fate.RELAYED) for outcome in outcomes)
+            self._metrics.count(
+                "postane_repeated_deliveries",
+                "Deliveries of what was in flight when an earlier run ended",
+                given,
+                door=door,
+            )
 
     def _write_log(self) -> None:
         """What ended in one turn of the event loop is told in one write."""

@@ -24,6 +24,7 @@ from postane.core.errors import CorruptSpoolError, TemporaryError
 from postane.core.outcome import Progress
 from postane.core.ports import Body, Claimed
 from postane.spool import journal, record
+from postane.spool.inflight import InFlight
 from postane.spool.journal import Journal, Line
 from postane.spool.segment import FREE_SUFFIX, SUFFIX, lock_folder, recover, sync_folder
 from postane.spool.writer import LARGE, WAKE, SpoolWriter
@@ -31,33 +32,65 @@ from postane.spool.writer import LARGE, WAKE, SpoolWriter
 log = structlog.get_logger("spool")
 
 JOURNAL_SUFFIX = ".jnl"
+IN_FLIGHT = "inflight"
 _FREE_KEPT = 4  # free files a worker's folder keeps for its next segments
+_RESIDENT = 4 * 1024 * 1024  # octets of a segment that are read before its pages are given back
+_NOTHING = Progress()  # of all that were never tried
 
 
 class SpooledMessage:
-    """A core.ports.Claimed."""
+    """A core.ports.Claimed: a place in a segment. What is written there is in memory only while it is used."""
 
-    __slots__ = ("_record", "_segment", "envelope", "progress")
+    __slots__ = ("_at", "_found", "doubtful", "id", "progress", "segment")
 
-    def __init__(self, segment: _Segment, found: record.Record, progress: Progress) -> None:
-        self._segment = segment
-        self._record = found
-        self.envelope = found.envelope
+    def __init__(self, segment: _Segment, at: int, found: record.Record, progress: Progress) -> None:
+        self.segment = segment
+        self._at = at
+        self._found: record.Record | None = found
+        self.id = found.envelope.id
         self.progress = progress
+        self.doubtful = False
+
+    @property
+    def found(self) -> record.Record:
+        """Raises CorruptSpoolError where the record does not check out any more."""
+        found = self._found or record.read_record(self.segment.view, self._at, self.segment.serial)
+        if found is None:
+            raise CorruptSpoolError(f"{self.segment.path}: message {self.id} does not check out")
+        return found
+
+    @property
+    def envelope(self) -> Envelope:
+        return self.found.envelope
 
     @property
     def size(self) -> int:
-        return self._record.size
+        return self.found.size
+
+    @property
+    def large(self) -> bool:
+        """True if a part of it may lie in a file."""
+        try:
+            return bool(self.found.file_length)
+        except CorruptSpoolError:
+            return True
+
+    def wake(self) -> None:
+        """It is about to be used."""
+        self._found = self.found
+
+    def rest(self) -> None:
+        self._found = None
 
     def chunks(self) -> Sequence[bytes | memoryview]:
         """The octets where they lie: nothing is copied. Raises CorruptSpoolError where a CRC does not fit."""
-        found = self._record
-        inline = self._segment.view[found.text_at : found.end]
+        found = self.found
+        inline = self.segment.view[found.text_at : found.end]
         if record.crc([inline]) != found.text_crc:
-            raise CorruptSpoolError(f"{self._segment.path}: message {self.envelope.id} does not check out")
+            raise CorruptSpoolError(f"{self.segment.path}: message {self.id} does not check out")
         if not found.file_length:
             return [inline]
-        path = self._segment.large_file(self.envelope.id)
+        path = self.segment.large_file(self.id)
         try:
             with path.open("rb") as file:
                 text = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -72,7 +105,7 @@ class SpooledMessage:
 
 
 class _Segment:
-    """One segment that is read: how far, and what of it still lives."""
+    """One segment that is read: how far, and how much of it still lives."""
 
     def __init__(self, path: Path) -> None:
         """Raises CorruptSpoolError for a file that is no segment."""
@@ -83,9 +116,10 @@ class _Segment:
         self.serial = record.segment_serial(self.view, str(path))
         self.journal = Journal(path.with_suffix(JOURNAL_SUFFIX))
         self.at = record.PAGE
-        self.live: dict[str, SpooledMessage] = {}
+        self.living = 0
         self.read_up = False  # sealed, and read to its end
         self.corrupt = False
+        self._resident = 0
 
     def large_file(self, message_id: str) -> Path:
         return self.path.parent / LARGE / message_id
@@ -95,6 +129,7 @@ class _Segment:
         sealed = bool(record.read_word(self.view, record.SEALED_AT))
         durable = record.read_word(self.view, record.DURABLE_AT)
         found: list[SpooledMessage] = []
+        began = self.at
         while self.at < durable:
             one = record.read_record(self.view, self.at, self.serial)
             if one is None:
@@ -103,18 +138,22 @@ class _Segment:
                 self.corrupt = True
                 self.at = durable
                 break
-            self.at = one.end
-            progress = known.get(one.envelope.id, Progress())
+            progress = known.get(one.envelope.id, _NOTHING)
             if progress is not None:
-                message = SpooledMessage(self, one, progress)
-                self.live[one.envelope.id] = message
-                found.append(message)
+                found.append(SpooledMessage(self, self.at, one, progress))
+            self.at = one.end
+        self.living += len(found)
         self.read_up = sealed
+        self._resident += self.at - began
+        if self._resident >= _RESIDENT:
+            # The pages that were read stay in the system's cache; they need not count as this process's memory.
+            self._resident = 0
+            self._map.madvise(mmap.MADV_DONTNEED)
         return found
 
     @property
     def spent(self) -> bool:
-        return self.read_up and not (self.corrupt or self.live or self.journal.dirty)
+        return self.read_up and not (self.corrupt or self.living or self.journal.dirty)
 
     def close(self) -> None:
         self.journal.close()
@@ -136,8 +175,11 @@ class SpoolView:
         self.root = root
         self._writer = SpoolWriter(root, settings)
         self._segments: dict[Path, _Segment] = {}
-        self._where: dict[str, _Segment] = {}
+        self._messages: dict[str, SpooledMessage] = {}
         self._gone: list[Path] = []
+        self._flight = InFlight(root / IN_FLIGHT, self._writer.new_id())
+        self._over: list[tuple[str, bool]] = []  # deliveries that ended, and whether the message is done
+        self._first = True
         self._syncing: asyncio.Task[None] | None = None
         self._next_sync: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
@@ -153,6 +195,11 @@ class SpoolView:
         for folder in sorted(self.root.glob("w[0-9]*")):
             for path in sorted(folder.glob(f"*{SUFFIX}")):
                 found.extend(self._read_on(path))
+        if self._first:
+            self._first = False
+            for message in self._messages.values():
+                message.doubtful = self._flight.doubtful(message.id)
+            self._flight.settle(self._messages, min(self._messages, default=""))
         return found
 
     def _read_on(self, path: Path) -> list[SpooledMessage]:
@@ -171,12 +218,12 @@ class SpoolView:
                 if line.done:
                     known[line.message_id] = None
                 elif line.progress is not None:
-                    known[line.message_id] = (known.get(line.message_id) or Progress()).merged(line.progress)
+                    known[line.message_id] = (known.get(line.message_id) or _NOTHING).merged(line.progress)
         elif segment.read_up:
             return []
         found = segment.read_on(known)
         for message in found:
-            self._where[message.envelope.id] = segment
+            self._messages[message.id] = message
         return found
 
     def _adopt_orphans(self) -> None:
@@ -204,16 +251,24 @@ class SpoolView:
 
     # -- writing --------------------------------------------------------------------------------------------------
 
+    def begin(self, message_id: str) -> None:
+        self._messages[message_id].wake()
+        self._flight.begin(message_id)
+
+    def end(self, message_id: str) -> None:
+        self._over.append((message_id, False))
+
     def record(self, message_id: str, update: Progress) -> None:
-        segment = self._where[message_id]
-        segment.journal.note(Line(message_id, progress=update))
+        self._messages[message_id].segment.journal.note(Line(message_id, progress=update))
 
     def finish(self, message_id: str) -> None:
-        segment = self._where.pop(message_id)
-        message = segment.live.pop(message_id)
-        segment.journal.note(Line(message_id, done=True))
-        if message._record.file_length:
+        message = self._messages.pop(message_id)
+        segment = message.segment
+        if message.large:
             self._gone.append(segment.large_file(message_id))
+        segment.living -= 1
+        segment.journal.note(Line(message_id, done=True))
+        self._over.append((message_id, True))
 
     async def sync(self) -> None:
         """A sync that is under way may have begun too early for the caller; the next one serves all who came since."""
@@ -231,21 +286,34 @@ class SpoolView:
         await self._sync()
 
     async def _sync(self) -> None:
-        work = [
-            (segment.journal, segment.journal.take()) for segment in self._segments.values() if segment.journal.dirty
-        ]
+        segments = self._segments.values()
+        work = [(segment.journal, segment.journal.take()) for segment in segments if segment.journal.dirty]
         gone, self._gone = self._gone, []
+        over, self._over = self._over, []
+        loop = asyncio.get_running_loop()
         try:
-            await asyncio.get_running_loop().run_in_executor(None, _sync_journals, work, gone)
+            if work or gone:
+                await loop.run_in_executor(None, _sync_journals, work, gone)
         except OSError as error:
             for lines, data in work:
                 lines.put_back(data)
-            self._gone.extend(gone)
+            self._gone = gone + self._gone
+            self._over = over + self._over
             raise TemporaryError(f"the queue's journal cannot be written: {error}") from error
-        for path, segment in [item for item in self._segments.items() if item[1].spent]:
-            del self._segments[path]
-            segment.close()
-            _retire(path)
+        for message_id, done in over:
+            if done:
+                self._flight.forget(message_id)
+            else:
+                self._flight.end(message_id)
+        # A segment stays known until its file has lost its name: a poll meanwhile must not read it anew.
+        spent = [path for path, segment in self._segments.items() if segment.spent]
+        if spent:
+            try:
+                await loop.run_in_executor(None, _retire, spent)
+            except OSError as error:
+                raise TemporaryError(f"a spent segment cannot be given back: {error}") from error
+            for path in spent:
+                self._segments.pop(path).close()
 
     async def put(self, envelope: Envelope, head: bytes, body: Body) -> None:
         await self._writer.put(envelope, head, body)
@@ -270,6 +338,7 @@ class SpoolView:
         await self._writer.close()
         for segment in self._segments.values():
             segment.close()
+        self._flight.close()
         os.close(self._fifo)
         os.close(self._lock)
 
@@ -285,12 +354,15 @@ def _sync_journals(work: list[tuple[Journal, bytes]], gone: list[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _retire(path: Path) -> None:
-    """A spent segment becomes a free file, or goes where there are enough; then its journal goes."""
-    folder = path.parent
-    if len(list(folder.glob(f"*{FREE_SUFFIX}"))) < _FREE_KEPT:
-        path.rename(path.with_suffix(FREE_SUFFIX))
-    else:
-        path.unlink()
-    sync_folder(folder)
-    path.with_suffix(JOURNAL_SUFFIX).unlink(missing_ok=True)
+def _retire(paths: list[Path]) -> None:
+    """Spent segments become free files, or go where there are enough; then their journals go. In a thread."""
+    for path in paths:
+        with suppress(FileNotFoundError):  # an earlier try got as far as this
+            if len(list(path.parent.glob(f"*{FREE_SUFFIX}"))) < _FREE_KEPT:
+                path.rename(path.with_suffix(FREE_SUFFIX))
+            else:
+                path.unlink()
+    for folder in {path.parent for path in paths}:
+        sync_folder(folder)
+    for path in paths:
+        path.with_suffix(JOURNAL_SUFFIX).unlink(missing_ok=True)

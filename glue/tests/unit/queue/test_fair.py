@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from postane.core.envelope import Envelope, Recipient
-from postane.core.outcome import Progress
 from postane.queue.fair import Pool
 from postane.queue.job import Entry, Job, State
 from support.queue import Mail
@@ -11,7 +10,7 @@ from support.queue import Mail
 
 def job(tenant: str, domain: str, destination: str) -> Job:
     recipient = Recipient(f"x@{destination}", kind="remote")
-    entry = Entry(Mail(Envelope("1" * 26, "", (recipient,), 0.0)), Progress(), 1e9)
+    entry = Entry(Mail(Envelope("1" * 26, "", (recipient,), 0.0)), 0.0, 1e9)
     return Job(entry, tenant, domain, destination, False, (recipient,))
 
 

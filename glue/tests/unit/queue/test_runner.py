@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
+import structlog
 
 from postane.bounce.notices import DsnNotices
 from postane.config.model import Queue
@@ -418,5 +419,28 @@ def test_finished_messages_leave_no_deadlines_behind() -> None:
             await b.settle()
         assert len(b.doors.delivered) == 3000
         assert len(b.runner._deadlines) < 1100
+
+    bench(test)
+
+
+def test_what_was_in_flight_at_a_kill_is_counted_at_the_next_start() -> None:
+    async def test(b: Bench) -> None:
+        b.doors.says["a@x.test"] = LATER
+        b.mail("a@x.test")
+        await b.settle()
+        b.doors.gate = asyncio.Event()
+        flying = [b.mail("b@x.test"), b.mail("c@y.test", "d@z.test")]
+        await b.settle()
+        b.doors.gate = None
+        with structlog.testing.capture_logs() as events:
+            await b.restart()
+        assert [mail.doubtful for mail in flying] == [True, True]
+        (said,) = [event for event in events if "in flight" in event["event"]]
+        assert said["messages"] == 2
+        assert b"postane_in_flight_at_start 2.0" in b.runner._metrics.render()
+        assert b'postane_repeated_deliveries_total{door="remote"} 3.0' in b.runner._metrics.render()
+        with structlog.testing.capture_logs() as events:
+            await b.restart()
+        assert not [event for event in events if "in flight" in event["event"]], "all ended"
 
     bench(test)

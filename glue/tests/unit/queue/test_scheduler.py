@@ -12,31 +12,17 @@ import pytest
 
 from postane.config.model import Queue
 from postane.core.envelope import Envelope, Recipient
-from postane.core.outcome import Fate, Outcome, Progress
+from postane.core.outcome import Fate, Outcome
 from postane.core.reply import Reply
 from postane.queue.job import Entry, Job, State
 from postane.queue.scheduler import Scheduler
+from support.queue import Mail
 
 Answer = tuple[float, Fate, str]  # seconds that it takes, the fate, the status
 
 FAST: Answer = (0.1, Fate.DELIVERED, "2.0.0")
 DEAD: Answer = (30.0, Fate.DELAYED, "4.4.1")
 TARPIT: Answer = (300.0, Fate.DELIVERED, "2.0.0")
-
-
-class Message:
-    """A core.ports.Claimed without text."""
-
-    def __init__(self, envelope: Envelope) -> None:
-        self.envelope = envelope
-        self.progress = Progress()
-        self.size = 1
-
-    def chunks(self) -> list[bytes | memoryview]:
-        return [b"x"]
-
-    def read(self) -> bytes:
-        return b"x"
 
 
 class World:
@@ -58,7 +44,7 @@ class World:
         recipient = Recipient(f"x@{destination}")
         self._order += 1
         envelope = Envelope(str(self._order), f"s@{domain}", (recipient,), self.now)
-        entry = Entry(Message(envelope), Progress(), self.now + 1e6)
+        entry = Entry(Mail(envelope), self.now, self.now + 1e6)
         job = Job(entry, tenant, domain, destination, local, (recipient,))
         self.scheduler.add(job, self.now, fresh=fresh)
         return job

@@ -27,7 +27,7 @@ class Desk:
         recipients = tuple(Recipient(o.recipient, o.recipient, "remote", notify) for o in outcomes)
         progress = Progress({o.recipient: Tried(o) for o in outcomes})
         mail = self.store.accept(Mail(Envelope("1" * 26, "ayse@far.test", recipients, 0.0), progress=progress))
-        self.entry = Entry(mail, progress, 1e6)
+        self.entry = Entry(mail, 0.0, 1e6)
         notices = DsnNotices("h.test", self._resolve, lambda: 1.0)
         self.teller = Teller(self.store, Doors(), notices, Metrics(), self._record)
 
@@ -38,7 +38,7 @@ class Desk:
 
     def _record(self, entry: Entry, update: Progress) -> None:
         self.store.record(entry.id, update)
-        entry.progress = entry.progress.merged(update)
+        entry.message.progress = entry.progress.merged(update)
 
     @property
     def put(self) -> list[bytes]:
@@ -67,8 +67,8 @@ def test_two_that_come_together_tell_each_thing_once() -> None:
         late = Outcome("b@x.test", Fate.FAILED, NO.reply, "mx")
         envelope = desk.entry.message.envelope
         recipients = (*envelope.recipients, Recipient("b@x.test", kind="remote"))
-        desk.entry.message = Mail(Envelope(envelope.id, envelope.sender, recipients, 0.0))
-        desk.entry.progress = desk.entry.progress.merged(Progress({"b@x.test": Tried(late)}))
+        progress = desk.entry.progress.merged(Progress({"b@x.test": Tried(late)}))
+        desk.entry.message = Mail(Envelope(envelope.id, envelope.sender, recipients, 0.0), progress=progress)
         assert not await desk.teller.settle(desk.entry), "another is at it"
         desk.slow.set()
         assert await first

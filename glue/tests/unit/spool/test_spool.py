@@ -249,3 +249,52 @@ def test_a_discarded_draft_leaves_nothing(tmp_path: Path) -> None:
     assert draft.bytes() == b"x" * 11 + b"y"
     draft.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def _kill(view: SpoolView) -> None:
+    """As if the queue process was killed: nothing synced, its locks free."""
+    asyncio.get_running_loop().remove_reader(view._fifo)
+    os.close(view._lock)
+    os.close(view._writer._lock)
+    view._writer._work.put(None)
+    view._writer._thread.join()
+
+
+@asynchronous
+async def test_what_was_in_flight_at_a_kill_is_known(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path, SETTINGS)
+    view = SpoolView(tmp_path, SETTINGS)
+    view.poll()
+    flying, done, tried, idle = [await put(writer, b"x") for _ in range(4)]
+    assert not any(message.doubtful for message in view.poll())
+    for message_id in (flying, done, tried):
+        view.begin(message_id)
+    view.finish(done)
+    view.record(tried, Progress(warned=True))
+    view.end(tried)
+    await view.sync()
+    view.end(flying)  # not synced any more
+    _kill(view)
+
+    view = SpoolView(tmp_path, SETTINGS)
+    assert {message.id: message.doubtful for message in view.poll()} == {flying: True, tried: False, idle: False}
+    later = await put(writer, b"x")
+    assert [(message.id, message.doubtful) for message in view.poll()] == [(later, False)]
+    await view.close()
+    await writer.close()
+
+
+@asynchronous
+async def test_resting_message_is_read_again(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path, SETTINGS)
+    view = SpoolView(tmp_path, SETTINGS)
+    message_id = await put(writer, b"Subject: a\r\n\r\nhi\r\n")
+    (message,) = view.poll()
+    before = message.envelope, message.size, message.read()
+    message.rest()
+    assert (message.envelope, message.size, message.read()) == before
+    assert message.envelope is not message.envelope, "it is not kept"
+    view.begin(message_id)
+    assert message.envelope is message.envelope
+    await view.close()
+    await writer.close()

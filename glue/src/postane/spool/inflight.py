@@ -1,0 +1,139 @@
+"""Which messages are being delivered at this moment, in a file that a killed process leaves behind.
+
+A delivery that was under way when the queue process died may have been made without anybody knowing. Those messages,
+and no others, may come twice; here they are known by name at the next start: they are counted, and a door that can
+look whether a message is there already does so.
+
+A mark is a store into a mapped page: no system call and no sync. The kernel keeps it when the process is killed. It
+does not when the machine stops: then every message from before the stop is in doubt until it is done.
+For the octets of the file see docs/reference/spool.md.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Container
+from contextlib import suppress
+from pathlib import Path
+
+_HEAD = struct.Struct("<8sH6x36s10s2x")  # magic, format, boot id, doubt; then the slots
+_MAGIC = b"PSTNFLY\n"
+_FORMAT = 1
+_SLOT = 32
+_ID = 26
+_SLOTS = 1024  # to begin with
+_TIME = 10  # the first characters of a message id are its time
+
+
+class InFlight:
+    """The marks of one queue process; made new, it takes over those of the process before it."""
+
+    def __init__(self, path: Path, now_id: str, boot: str = "") -> None:
+        """`now_id` is a message id of this moment. `boot` tells the runs of the machine apart."""
+        self._path = path
+        self._boot = (boot or boot_id()).encode().ljust(36)[:36]
+        self._left: set[str] = set()  # were in flight when an earlier run ended, and are not done since
+        self._doubt = ""  # ids up to this time are in doubt, whatever the marks say
+        self._read(now_id)
+        self._slots: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
+        self._free: list[int] = []
+        self._map = self._make(_SLOTS)
+        for message_id in self._left:
+            self._mark(message_id)
+
+    def _read(self, now_id: str) -> None:
+        data = self._path.read_bytes() if self._path.exists() else b""
+        magic, version, boot, doubt = _HEAD.unpack_from(data.ljust(_HEAD.size, b"\0"))
+        if (magic, version, boot) != (_MAGIC, _FORMAT, self._boot) or not self._boot.strip():
+            self._doubt = now_id[:_TIME]
+            return
+        self._doubt = doubt.rstrip(b"\0").decode("ascii", "replace")
+        for at in range(_HEAD.size, len(data), _SLOT):
+            if data[at]:
+                self._left.add(data[at : at + _ID].decode("ascii", "replace"))
+
+    def _make(self, slots: int) -> mmap.mmap:
+        """A new file with room for `slots`, in the place of the old one; on a full disk memory without a file."""
+        size = _HEAD.size + slots * _SLOT
+        self._free = list(range(size - _SLOT, _HEAD.size - 1, -_SLOT))
+        new = self._path.with_suffix(".new")
+        try:
+            fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(fd, 0, size)  # a store into a page without a block would kill the process
+                made = mmap.mmap(fd, size)
+            finally:
+                os.close(fd)
+            made[: _HEAD.size] = self._head()
+            new.rename(self._path)
+        except OSError:
+            # What an older file says is not true any more: better nothing, which is doubt about everything.
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
+            made = mmap.mmap(-1, size)
+        return made
+
+    def _head(self) -> bytes:
+        return _HEAD.pack(_MAGIC, _FORMAT, self._boot, self._doubt.encode())
+
+    def doubtful(self, message_id: str) -> bool:
+        """True if an earlier run may have delivered this message, to whom it is still owed."""
+        return message_id in self._left or message_id[:_TIME] <= self._doubt
+
+    def settle(self, living: Container[str], oldest: str) -> None:
+        """After the first look into the spool: forgets what is done. `oldest` is the lowest id that lives, or ""."""
+        for message_id in [one for one in self._left if one not in living]:
+            self.forget(message_id)
+        if self._doubt and (not oldest or oldest[:_TIME] > self._doubt):
+            self._doubt = ""
+            self._map[: _HEAD.size] = self._head()
+
+    def begin(self, message_id: str) -> None:
+        """A delivery of it starts."""
+        count = self._counts.get(message_id, 0)
+        self._counts[message_id] = count + 1
+        if not count and message_id not in self._slots:
+            self._mark(message_id)
+
+    def _mark(self, message_id: str) -> None:
+        if not self._free:
+            taken = list(self._slots)
+            self._slots = {}
+            self._map = self._make(4 * len(taken))
+            for one in taken:
+                self._mark(one)
+        at = self._slots[message_id] = self._free.pop()
+        self._map[at : at + _ID] = message_id.encode("ascii", "replace")[:_ID].ljust(_ID, b"\0")
+
+    def end(self, message_id: str) -> None:
+        """A delivery of it is over and its outcome is on the disk. What was left in doubt stays so until it is done."""
+        count = self._counts.pop(message_id, 0) - 1
+        if count > 0:
+            self._counts[message_id] = count
+        elif message_id not in self._left:
+            self._unmark(message_id)
+
+    def forget(self, message_id: str) -> None:
+        """It is done, and that is on the disk."""
+        self._counts.pop(message_id, None)
+        self._left.discard(message_id)
+        self._unmark(message_id)
+
+    def _unmark(self, message_id: str) -> None:
+        at = self._slots.pop(message_id, None)
+        if at is not None:
+            self._map[at : at + _ID] = bytes(_ID)
+            self._free.append(at)
+
+    def close(self) -> None:
+        self._map.close()
+
+
+def boot_id() -> str:
+    """What the kernel calls this run of the machine; "" where it does not say."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    return ""

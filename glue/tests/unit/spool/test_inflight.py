@@ -1,0 +1,114 @@
+"""The marks of deliveries under way: a killed process leaves them, a machine that stopped leaves doubt about all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from postane.core.ids import make_id
+from postane.spool.inflight import InFlight
+
+
+def an_id(number: int, at: float = 1000.0) -> str:
+    return make_id(at, number.to_bytes(10, "big"))
+
+
+EARLIER, NOW, LATER = an_id(0, 999.0), an_id(0), an_id(0, 1001.0)
+A, B, C = an_id(1), an_id(2), an_id(3)
+
+
+def made(path: Path, boot: str = "b1", now: str = LATER) -> InFlight:
+    return InFlight(path / "inflight", now, boot)
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> InFlight:
+    """The marks of a first run that began when nothing was there."""
+    one = made(tmp_path, now=EARLIER)
+    one.settle({}, "")
+    return one
+
+
+def test_killed_process_leaves_the_names_of_what_was_under_way(tmp_path: Path, first: InFlight) -> None:
+    for one in (A, B, C):
+        first.begin(one)
+    first.end(B)
+    # Nothing is closed: as kill -9.
+    second = made(tmp_path)
+    assert [one for one in (A, B, C) if second.doubtful(one)] == [A, C]
+
+
+def test_two_deliveries_of_one_message_end_one_by_one(tmp_path: Path, first: InFlight) -> None:
+    first.begin(A)
+    first.begin(A)
+    first.end(A)
+    assert made(tmp_path).doubtful(A)
+    first = made(tmp_path)
+    first.forget(A)
+    assert not made(tmp_path).doubtful(A)
+
+
+def test_doubt_lasts_until_the_message_is_done(tmp_path: Path, first: InFlight) -> None:
+    first.begin(A)
+    first.begin(B)
+    second = made(tmp_path)
+    second.settle({A}, A)
+    assert not made(tmp_path).doubtful(B), "it is done"
+    second = made(tmp_path)
+    second.settle({A}, A)
+    second.begin(A)
+    second.end(A)
+    third = made(tmp_path)
+    assert third.doubtful(A), "another recipient of it may have been under way in the first run"
+    third.forget(A)
+    assert not made(tmp_path).doubtful(A)
+
+
+def test_stop_of_the_machine_puts_all_from_before_in_doubt(tmp_path: Path, first: InFlight) -> None:
+    second = made(tmp_path, "b2", now=NOW)
+    assert second.doubtful(EARLIER)
+    assert not second.doubtful(LATER)
+    second.settle({EARLIER}, EARLIER)
+    third = made(tmp_path, "b2")
+    assert third.doubtful(EARLIER), "a kill does not end it"
+    third.settle({LATER}, LATER)
+    assert not made(tmp_path, "b2").doubtful(EARLIER)
+
+
+def test_file_that_is_damaged_or_unknown_is_doubt(tmp_path: Path, first: InFlight) -> None:
+    first.begin(A)
+    path = tmp_path / "inflight"
+    octets = path.read_bytes()
+    for damaged in (b"", b"x" * 10, b"y" * 5000, octets[:9] + b"\xff" + octets[10:]):
+        path.write_bytes(damaged)
+        assert made(tmp_path).doubtful(EARLIER)
+
+
+def test_many_at_once_and_over_again(tmp_path: Path, first: InFlight) -> None:
+    ids = [an_id(number) for number in range(3000)]
+    for one in ids:
+        first.begin(one)
+    assert all(made(tmp_path).doubtful(one) for one in ids)
+    first = made(tmp_path)
+    size = (tmp_path / "inflight").stat().st_size
+    for _ in range(3):
+        for one in ids:
+            first.forget(one)
+        for one in ids:
+            first.begin(one)
+    assert (tmp_path / "inflight").stat().st_size == size, "places are used again"
+
+
+def test_full_disk_leaves_marks_in_memory_and_doubt_behind(
+    tmp_path: Path, first: InFlight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    second = made(tmp_path)
+    second.begin(A)
+    monkeypatch.undo()
+    assert made(tmp_path).doubtful(EARLIER)
