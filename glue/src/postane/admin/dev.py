@@ -63,7 +63,9 @@ def prepare(plan: Plan) -> Config:
     if not _stands(config, domains, accounts):
         _make(config, domains, accounts)
     written = yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False, allow_unicode=True)
-    (plan.folder / "postane.yml").write_text(written, "utf-8")
+    file = plan.folder / "postane.yml"
+    if not file.exists() or file.read_text("utf-8") != written:
+        file.write_text(written, "utf-8")
     return config
 
 
