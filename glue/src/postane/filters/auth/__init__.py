@@ -1,0 +1,1 @@
+"""Authentication of mail: evaluators that decide, and ask the DNS by an injected question."""

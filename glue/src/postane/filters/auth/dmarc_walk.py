@@ -1,0 +1,114 @@
+"""Where a domain's DMARC policy stands, and which organisation it belongs to.
+
+By the DNS tree walk of RFC 9989 section 4.10, or by a public suffix list as RFC 7489 did it. Each name is asked for
+once a message, however many walks pass it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from postane.core.errors import NotFoundError, TemporaryError
+from postane.filters.auth.dmarc_record import Record, only
+from postane.filters.auth.questions import Txt
+
+_MAX_LABELS = 8  # section 4.10: more of them do not cost more than eight questions
+
+Suffixes = Callable[[str], str]
+"""The domain below the public suffix ("a.b.example.co.uk" → "example.co.uk"), or "" for a public suffix itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found for an author domain. `at` is the name that has the record.
+
+    `organizational` is "" where it cannot be known now; that is only so if the author domain has its own record.
+    """
+
+    record: Record | None
+    at: str
+    organizational: str
+
+
+class Discovery:
+    """The questions of one message. With `suffixes` by that list, else by the tree walk."""
+
+    def __init__(self, txt: Txt, suffixes: Suffixes | None = None) -> None:
+        self._txt = txt
+        self._suffixes = suffixes
+        self._answers: dict[str, Record | TemporaryError | None] = {}
+
+    async def policy(self, author: str) -> Found:
+        """Section 4.10.1: the record of the author domain, its organisational domain, its public suffix domain.
+
+        Raises TemporaryError where the DNS gives no answer that decides.
+        """
+        own = await self._record(author)
+        try:
+            walked = await self._walk(author)
+            organizational = self._select(author, walked)
+        except TemporaryError:
+            if own is None:
+                raise
+            return Found(own, author, "")
+        if own is not None:
+            return Found(own, author, organizational)
+        if organizational in walked:
+            return Found(walked[organizational], organizational, organizational)
+        suffix = next((name for name, record in walked.items() if record.psd == "y"), "")
+        return Found(walked[suffix] if suffix else None, suffix or author, organizational)
+
+    async def organizational(self, domain: str) -> str:
+        """Section 4.10.2. Raises TemporaryError."""
+        return self._select(domain, {} if self._suffixes else await self._walk(domain))
+
+    async def exists(self, domain: str) -> bool:
+        """False if the answer for the name is NXDOMAIN (section 3.2.13). Raises TemporaryError."""
+        try:
+            await self._txt(domain)
+        except NotFoundError:
+            return False
+        return True
+
+    async def _walk(self, domain: str) -> dict[str, Record]:
+        """The names with a record, longest first."""
+        found: dict[str, Record] = {}
+        for name in self._names(domain):
+            record = await self._record(name)
+            if record is not None:
+                found[name] = record
+                if record.psd != "u" and not self._suffixes:
+                    break
+        return found
+
+    def _names(self, domain: str) -> list[str]:
+        if self._suffixes:
+            return list(dict.fromkeys([domain, self._suffixes(domain) or domain]))
+        labels = domain.split(".")
+        first = 1 if len(labels) <= _MAX_LABELS else len(labels) - _MAX_LABELS + 1
+        return [domain, *(".".join(labels[at:]) for at in range(first, len(labels)))]
+
+    def _select(self, domain: str, walked: dict[str, Record]) -> str:
+        if self._suffixes:
+            return self._suffixes(domain) or domain
+        for name, record in walked.items():
+            if record.psd == "n":
+                return name
+            if record.psd == "y" and name != domain:
+                above = len(name.split("."))
+                return ".".join(domain.split(".")[-above - 1 :])
+        return list(walked)[-1] if walked else domain
+
+    async def _record(self, name: str) -> Record | None:
+        if name not in self._answers:
+            try:
+                self._answers[name] = only(await self._txt(f"_dmarc.{name}"))
+            except NotFoundError:
+                self._answers[name] = None
+            except TemporaryError as error:
+                self._answers[name] = error
+        answer = self._answers[name]
+        if isinstance(answer, TemporaryError):
+            raise answer
+        return answer
