@@ -80,8 +80,9 @@ class Wire:
         self,
         folder: Path,
         limits: Limits | None = None,
-        filters: tuple[Filter, ...] = (),
+        filters: tuple[Filter[Any], ...] = (),
         relay_from: tuple[str, ...] = (),
+        reserve: int = 0,
     ) -> None:
         self.folder = folder
         self.people = People()
@@ -90,6 +91,7 @@ class Wire:
         self.limits = limits or Limits(message_size=200_000)
         self.filters = filters
         self.relay_from = relay_from
+        self.reserve = reserve
         self.ports: dict[Service, int] = {}
         self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()  # the loop of the real processes
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -100,7 +102,7 @@ class Wire:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
 
     async def _open(self) -> None:
-        settings = Spool(segment_size=1 << 20, large_message=32_768, reserve=0)
+        settings = Spool(segment_size=1 << 20, large_message=32_768, reserve=self.reserve)
         self.spool = SpoolWriter(self.folder / "spool", settings)
         self.view = SpoolView(self.folder / "spool", settings)
         tls = make_context(Tls(certificate=str(self.ca), key=str(self.ca)))
@@ -189,9 +191,12 @@ class Wire:
 class Line:
     """A raw connection: says octets, reads replies."""
 
-    def __init__(self, wire: Wire, service: Service = Service.SMTP, *, hello: bool = True) -> None:
+    def __init__(
+        self, wire: Wire, service: Service = Service.SMTP, *, hello: bool = True, source: str = "127.0.0.1"
+    ) -> None:
         self.wire = wire
-        self.socket: socket.socket = socket.create_connection(("127.0.0.1", wire.ports[service]), 10)
+        address = ("127.0.0.1", wire.ports[service])
+        self.socket: socket.socket = socket.create_connection(address, 10, source_address=(source, 0))
         if service is Service.SUBMISSIONS:
             self.socket = wire.context.wrap_socket(self.socket, server_hostname="mx.test")
         self._buffer = b""

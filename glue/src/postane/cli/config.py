@@ -20,8 +20,9 @@ def check(file: Annotated[Path, typer.Argument(help="The file to check.")]) -> N
     Example: `postane config check /etc/postane/postane.yml`
     """
     from postane.config.load import load
+    from postane.filters.registry import check as good_filters
 
-    load(file)
+    load(file, good_filters)
     typer.echo(f"{file}: good")
 
 

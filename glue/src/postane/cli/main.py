@@ -22,6 +22,7 @@ NOUNS = {
     "config": "The configuration file.",
     "directory": "The database behind domains and accounts.",
     "domain": "Hosted domains, their keys and their records.",
+    "filters": "What judges mail, and what it would say of a message.",
     "queue": "What waits, why, and what to do about it.",
     "tenant": "Whose domains they are.",
     "daemon": "The services; systemd runs them.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,18 @@ _HINTS: dict[type[Exception], str] = {
 _PLACE = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 
 
+class WrongValueError(Exception):
+    """A check from another floor refuses a value; `place` is its key, as in "filters.use"."""
+
+    def __init__(self, place: str, message: str) -> None:
+        super().__init__(f"{place}: {message}")
+        self.place = place
+        self.message = message
+
+
+Check = Callable[[Config], None]
+
+
 class _Marked:
     """Plain values beside the line of each key: `lines["smtp.limits"]`."""
 
@@ -34,17 +46,17 @@ class _Marked:
         self.lines: dict[str, int] = {"": 1}
 
 
-def load(path: Path) -> Config:
-    """The configuration in `path`. Raises ConfigError."""
+def load(path: Path, *checks: Check) -> Config:
+    """The configuration in `path`, which each of `checks` may refuse by a WrongValueError. Raises ConfigError."""
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "the file is not UTF-8"
         raise ConfigError(f"{path}: {reason}", hint=_HINTS.get(type(error), "")) from error
-    return parse(text, str(path))
+    return parse(text, str(path), *checks)
 
 
-def parse(text: str, name: str) -> Config:
+def parse(text: str, name: str, *checks: Check) -> Config:
     """The configuration in `text`; `name` stands before the line number in errors."""
     marked = _Marked()
     try:
@@ -73,6 +85,11 @@ def parse(text: str, name: str) -> Config:
         line = _line_of(place, marked)
         raise ConfigError(f"{name}:{line}: {place or 'the file'}: {_in_words(said)}") from error
     _check(config, marked, name)
+    try:
+        for check in checks:
+            check(config)
+    except WrongValueError as error:
+        raise ConfigError(f"{name}:{_line_of(error.place, marked)}: {error}") from error
     return config
 
 
@@ -199,6 +216,12 @@ def _check(config: Config, marked: _Marked, name: str) -> None:
     hold(not url or "://" in url, "directory.url", "not a URL such as sqlite:////var/lib/postane/directory.sqlite3")
     room = config.spool.large_message * 2 <= config.spool.segment_size
     hold(room, "spool.large_message", "at most half of spool.segment_size")
+    filters = config.filters
+    hold(len(set(filters.use)) == len(filters.use), "filters.use", "a filter is named twice")
+    for name_of in filters.options:
+        hold(
+            name_of in filters.use, f"filters.options.{name_of}", "options for a filter that filters.use does not name"
+        )
     queue = config.queue
     hold(queue.retry_most >= queue.retry_first, "queue.retry_most", "shorter than queue.retry_first")
     ordered = queue.local_retry_most >= queue.local_retry_first

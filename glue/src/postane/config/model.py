@@ -7,7 +7,7 @@ Sizes are octets, durations seconds.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -97,6 +97,14 @@ class Directory(Section, frozen=True):
     cache_seconds: Annotated[Seconds, Meta(description="Life of a cached answer where changes cannot be seen.")] = 5.0
 
 
+class Filters(Section, frozen=True):
+    """Which filters judge a peer, a sender, a recipient and a message (see the reference of the filters)."""
+
+    use: Annotated[tuple[str, ...], Meta(description="Their names; headers are put in this order.")] = ()
+    seconds: Annotated[Seconds, Meta(description="Bound for one phase, all its filters together.")] = 30.0
+    options: Annotated[dict[str, dict[str, Any]], Meta(description="Options of a filter, by its name.")] = {}
+
+
 class Spool(Section, frozen=True):
     """The durable spool."""
 
@@ -179,6 +187,7 @@ class Config(Section, frozen=True):
     smtp: Smtp = Smtp()
     tls: Tls = Tls()
     directory: Directory = Directory()
+    filters: Filters = Filters()
     spool: Spool = Spool()
     queue: Queue = Queue()
     delivery: Delivery = Delivery()

@@ -26,22 +26,27 @@ def reference() -> str:
 
 def _section(section: type[msgspec.Struct], place: str) -> Iterator[str]:
     inner: list[tuple[str, type[msgspec.Struct]]] = []
-    hints = typing.get_type_hints(section, include_extras=True)
-    rows = []
-    for field in msgspec.structs.fields(section):
-        hint = hints[field.name]
+    for name, hint in typing.get_type_hints(section, include_extras=True).items():
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-            inner.append((f"{place}.{field.name}" if place else field.name, hint))
-            continue
-        rows.append(f"| `{field.name}` | {_kind(hint)} | {_default(field)} | {_words(hint)} |")
+            inner.append((f"{place}.{name}" if place else name, hint))
+    lines = list(rows(section))
     yield f"## {f'`{place}`' if place else 'Top level'}\n"
     yield f"{(section.__doc__ or '').strip()}\n"
-    if rows:
+    if lines:
         yield "| key | kind | default | meaning |\n| --- | --- | --- | --- |"
-        yield from rows
+        yield from lines
         yield ""
     for name, kind in inner:
         yield from _section(kind, name)
+
+
+def rows(section: type[msgspec.Struct]) -> Iterator[str]:
+    """A line of the table for each field that is no section itself."""
+    hints = typing.get_type_hints(section, include_extras=True)
+    for field in msgspec.structs.fields(section):
+        hint = hints[field.name]
+        if not (isinstance(hint, type) and issubclass(hint, msgspec.Struct)):
+            yield f"| `{field.name}` | {_kind(hint)} | {_default(field)} | {_words(hint)} |"
 
 
 def _kind(hint: Any) -> str:
@@ -52,6 +57,8 @@ def _kind(hint: Any) -> str:
         return " or ".join(f"`{value}`" for value in typing.get_args(hint))
     if origin is tuple:
         return f"list of {_kind(typing.get_args(hint)[0])}"
+    if origin is dict:
+        return "keys with values"
     if isinstance(hint, types.UnionType):
         return " or ".join(_kind(one) for one in typing.get_args(hint))
     return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}.get(hint.__name__, "")
@@ -63,6 +70,8 @@ def _default(field: Any) -> str:
     value = field.default
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if field.default_factory is dict:
+        return "empty"
     if isinstance(value, tuple):
         return ", ".join(f"`{one}`" for one in value) or "empty"
     return f"`{value}`" if value != "" else "empty"

@@ -131,10 +131,11 @@ class Claimed(Protocol):
 class QueueStore(Protocol):
     """The queue's view over the spools of all workers. One process at a time holds it."""
 
-    def poll(self) -> list[Claimed]:
+    def poll(self, most: int = 1_000_000) -> list[Claimed]:
         """Messages that became durable since the last call, each given out once; cheap when there is nothing new.
 
-        The first call gives all that live, with their progress.
+        At most `most`; if they are fewer there are no more for now. The first of them are all that live from before,
+        with their progress.
         """
         ...
 

@@ -13,6 +13,7 @@ from postane.daemon import smtpd
 from postane.daemon.sockets import from_systemd
 from postane.daemon.supervisor import Job, Pipes, Supervisor
 from postane.daemon.wiring import smtp_parts
+from postane.filters.registry import check as good_filters
 from postane.observe.log import configure
 from postane.observe.notify import Notifier
 from postane.smtpd.tls import make_context
@@ -27,7 +28,7 @@ class Settings:
 
     def read(self) -> Config:
         """Raises ConfigError; a certificate that cannot be loaded is one too."""
-        config = self.config or load(self.path or Path("/etc/postane/postane.yml"))
+        config = self.config or load(self.path or Path("/etc/postane/postane.yml"), good_filters)
         make_context(config.tls)
         return config
 

@@ -103,6 +103,7 @@ async def serve(
     if not await sessions.drained(config.smtp.drain_timeout):
         log.warning("drain_cut", sessions=sessions.open)
     sweeper.cancel()
+    await parts.filters.close()
     await spool.close()
 
 

@@ -7,8 +7,9 @@ import time
 from postane.config.model import Config
 from postane.daemon.smtpd import Parts
 from postane.directory.lookup import Lookup
+from postane.filters import registry
+from postane.filters.base import Tools
 from postane.filters.dkim_sign import DkimSigner, SigningKey
-from postane.filters.pipeline import Pipeline
 from postane.storage.place import url_of
 from postane.storage.reader import open_reader
 
@@ -23,7 +24,8 @@ def smtp_parts(config: Config) -> Parts:
             return [SigningKey(key.selector, key.algorithm, key.path) for key in lookup.signing_keys(domain)]
 
         signer = DkimSigner(keys, time.time)
-    return Parts(lookup, Pipeline(), signer)
+    pipeline = registry.make(config, Tools(config.host, config.dns, time.time))
+    return Parts(lookup, pipeline, signer)
 
 
 def make_lookup(config: Config) -> Lookup:

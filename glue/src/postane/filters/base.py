@@ -1,28 +1,73 @@
-"""What a filter is: one file, one class, at most one method a phase, and a Verdict as its answer.
+"""What a filter is: one file, one class, its options, at most one method a phase, and a Verdict as its answer.
+
+    class Options(base.Options, frozen=True):
+        limit: Annotated[int, Meta(description="Octets.")] = 5
+
+    class TooLong(Filter[Options]):
+        name = "too_long"
+        options_type = Options
+
+        async def data(self, peer, envelope, body):
+            if body.size <= self.options.limit:
+                return ACCEPT
+            return Verdict(Decision.REJECT, "over the limit", Reply(552, "5.3.4", "Too long"))
 
 A filter overrides the phases it knows; the pipeline calls no other. It may raise and it may be late: the pipeline
 turns that into the verdict that the filter's failure policy names, never into an accident.
+Filters of a phase run side by side, so none may count on another having run before it in the same phase.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
+from msgspec import Meta, Struct
+
+from postane.config.model import Dns
 from postane.core.address import Address
 from postane.core.envelope import Envelope
 from postane.core.peer import Peer
-from postane.core.ports import Body
+from postane.core.ports import Body, Now
 from postane.core.verdict import ACCEPT, Decision, Verdict
 
 PHASES = ("connect", "mail", "rcpt", "data")
 
+FAILURES = {"defer": Decision.DEFER, "reject": Decision.REJECT, "skip": Decision.ACCEPT}
 
-class Filter:
-    """Base of all filters."""
+
+class Options(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every filter may be told."""
+
+    timeout: Annotated[float, Meta(gt=0, le=60, description="Seconds for one call.")] = 10.0
+    on_failure: Annotated[
+        Literal["defer", "reject", "skip"],
+        Meta(description="When the filter fails or is late: 451, 554, or as if it were not there, with a log line."),
+    ] = "defer"
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a filter may use beside its options. `host` is this host's name; `dns` says whom to ask."""
+
+    host: str
+    dns: Dns
+    now: Now
+
+
+O_co = TypeVar("O_co", bound=Options, covariant=True)
+
+
+class Filter(Generic[O_co]):
+    """Base of all filters; made in the process that uses it, closed at its end."""
 
     name: ClassVar[str] = ""
-    timeout: float = 10.0  # seconds for one call
-    on_failure: Decision = Decision.DEFER
+    options_type: ClassVar[type[Options]] = Options
+
+    def __init__(self, options: O_co, tools: Tools) -> None:
+        """May raise ConfigError for options that cannot go together."""
+        self.options = options
+        self.tools = tools
 
     async def connect(self, peer: Peer) -> Verdict:
         return ACCEPT
@@ -36,6 +81,10 @@ class Filter:
     async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict:
         return ACCEPT
 
-    def phases(self) -> frozenset[str]:
-        """The phases that this class overrides."""
-        return frozenset(phase for phase in PHASES if getattr(type(self), phase) is not getattr(Filter, phase))
+    async def close(self) -> None:
+        """Gives back connections."""
+
+    @classmethod
+    def phases(cls) -> tuple[str, ...]:
+        """The phases that this class overrides, in their order."""
+        return tuple(phase for phase in PHASES if getattr(cls, phase) is not getattr(Filter, phase))

@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+import msgspec
 import pytest
 
+from postane.config.model import Dns
 from postane.core.address import Address
 from postane.core.peer import Peer, Service
 from postane.core.reply import Reply
 from postane.core.verdict import ACCEPT, Decision, Verdict
-from postane.filters.base import Filter
+from postane.filters.base import Filter, Options, Tools
 from postane.filters.pipeline import Pipeline
+from postane.observe.metrics import Metrics
 
 PEER = Peer(Service.SMTP, "192.0.2.1", 4711)
+TOOLS = Tools("mx.test", Dns(), lambda: 0.0)
 
 
-class Says(Filter):
+class Says(Filter[Options]):
     name = "says"
 
-    def __init__(self, verdict: Verdict, wait: float = 0.0) -> None:
+    def __init__(self, verdict: Verdict, wait: float = 0.0, options: Options | None = None) -> None:
+        super().__init__(options or Options(), TOOLS)
         self.verdict, self.wait = verdict, wait
 
     async def rcpt(self, peer: Peer, sender: str, recipient: Address) -> Verdict:
@@ -28,14 +33,14 @@ class Says(Filter):
         return self.verdict
 
 
-class Raises(Filter):
+class Raises(Says):
     name = "raises"
 
     async def rcpt(self, peer: Peer, sender: str, recipient: Address) -> Verdict:
         raise ValueError("broken")
 
 
-def run(*filters: Filter) -> Verdict:
+def run(*filters: Filter[Options]) -> Verdict:
     return asyncio.run(Pipeline(filters).rcpt(PEER, "a@x.test", Address.parse("b@y.test")))
 
 
@@ -56,21 +61,52 @@ def test_the_strongest_wins_and_headers_and_scores_add_up() -> None:
     assert (verdict.headers, verdict.score) == ((("X-A", "1"), ("X-B", "2")), 4)
 
 
-def _late() -> Filter:
-    late = Says(ACCEPT, wait=5)
-    late.timeout = 0.01
-    return late
+LATE = Options(timeout=0.01)
 
 
-@pytest.mark.parametrize("broken", [Raises(), _late(), Says(cast(Verdict, "rubbish")), Says(cast(Verdict, None))])
 @pytest.mark.parametrize(
-    ("policy", "code"), [(Decision.DEFER, 451), (Decision.REJECT, 554), (Decision.QUARANTINE, 0), (Decision.ACCEPT, 0)]
+    "broken",
+    [
+        Raises(ACCEPT),
+        Says(ACCEPT, wait=5, options=LATE),
+        Says(cast(Verdict, "rubbish")),
+        Says(cast(Verdict, None)),
+    ],
 )
-def test_a_failing_filter_has_the_verdict_of_its_policy(broken: Filter, policy: Decision, code: int) -> None:
-    broken.on_failure = policy
+@pytest.mark.parametrize(
+    ("policy", "decision", "code"),
+    [("defer", Decision.DEFER, 451), ("reject", Decision.REJECT, 554), ("skip", Decision.ACCEPT, 0)],
+)
+def test_a_failing_filter_has_the_verdict_of_its_policy(
+    broken: Says, policy: str, decision: Decision, code: int
+) -> None:
+    broken.options = msgspec.structs.replace(broken.options, on_failure=policy)
     verdict = run(broken, Says(ACCEPT))
-    assert verdict.decision is policy
+    assert verdict.decision is decision
     assert (verdict.reply.code if verdict.reply else 0) == code
+
+
+def test_a_failure_is_counted_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = Metrics()
+    asyncio.run(Pipeline([Raises(ACCEPT)], metrics=metrics).rcpt(PEER, "", Address.parse("b@y.test")))
+    assert b'postane_filter_failures_total{filter="raises",phase="rcpt"} 1.0' in metrics.render()
+
+
+def test_the_phase_has_a_bound_of_its_own() -> None:
+    slow = Says(ACCEPT, wait=5, options=Options(timeout=60))
+    verdict = asyncio.run(Pipeline([slow], seconds=0.01).rcpt(PEER, "", Address.parse("b@y.test")))
+    assert verdict.decision is Decision.DEFER
+    assert "late after 0.01 s" in verdict.why
+
+
+def test_each_filter_tells_its_verdict_and_its_time() -> None:
+    pipeline = Pipeline([Says(ACCEPT, wait=0.02), Raises(ACCEPT)])
+    judged = asyncio.run(pipeline.judge("rcpt", lambda f: f.rcpt(PEER, "", Address.parse("b@y.test"))))
+    assert [(one.filter, one.phase, one.verdict.decision) for one in judged] == [
+        ("says", "rcpt", Decision.ACCEPT),
+        ("raises", "rcpt", Decision.DEFER),
+    ]
+    assert 0.02 <= judged[0].seconds < 2
 
 
 def test_filters_of_a_phase_run_side_by_side() -> None:

@@ -1,0 +1,105 @@
+"""What the operator asks about filters: which there are, which run, and what each says of a message on the desk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from postane.config.model import Config
+from postane.core.address import Address
+from postane.core.envelope import Envelope, Recipient
+from postane.core.peer import Peer, Service
+from postane.core.verdict import Verdict
+from postane.filters import registry
+from postane.filters.base import Tools
+from postane.filters.pipeline import Judged
+from postane.spool.draft import Draft
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A filter that is installed. `place` is its `module:Class`."""
+
+    name: str
+    used: bool
+    phases: tuple[str, ...]
+    place: str
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What one filter said in one phase."""
+
+    phase: str
+    filter: str
+    decision: str
+    milliseconds: float
+    why: str
+    reply: str
+    headers: tuple[str, ...]
+    score: float
+
+
+def listed(config: Config) -> list[Listed]:
+    """Those in use first, in their order; then the others by name."""
+    places = registry.known()
+    used = list(config.filters.use)
+    found = []
+    for name in [*used, *sorted(set(places) - set(used))]:
+        kind = registry.filter_class(name)
+        purpose = (kind.options_type.__doc__ or "").strip().partition("\n")[0]
+        found.append(Listed(name, name in used, kind.phases(), places[name], purpose))
+    return found
+
+
+async def try_message(
+    config: Config, message: bytes, peer: Peer, sender: str, recipients: Sequence[str]
+) -> list[Opinion]:
+    """Every filter's opinion in every phase, as if `peer` sent `message` (CRLF or LF) from `sender`; keeps nothing."""
+    text = message.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    targets = [Address.parse(recipient) for recipient in recipients]
+    envelope = Envelope(
+        "0" * 26,
+        sender,
+        tuple(Recipient(target.key, str(target)) for target in targets),
+        time.time(),
+        client_ip=peer.ip,
+        helo=peer.helo,
+    )
+    pipeline = registry.make(config, Tools(config.host, config.dns, time.time))
+    with TemporaryDirectory() as folder:
+        body = Draft(Path(folder), "message", config.spool.large_message)
+        body.append(text)
+        try:
+            judged = await pipeline.judge("connect", lambda f: f.connect(peer))
+            judged += await pipeline.judge("mail", lambda f: f.mail(peer, sender))
+            for target in targets:
+                judged += await pipeline.judge("rcpt", lambda f, to=target: f.rcpt(peer, sender, to))  # type: ignore[misc]
+            judged += await pipeline.judge("data", lambda f: f.data(peer, envelope, body))
+        finally:
+            await pipeline.close()
+            body.discard()
+    return [_opinion(one) for one in judged]
+
+
+def desk_peer(ip: str, helo: str, login: str = "") -> Peer:
+    service = Service.SUBMISSION if login else Service.SMTP
+    return Peer(service, ip, 0, helo, True, "", login)
+
+
+def _opinion(one: Judged) -> Opinion:
+    verdict: Verdict = one.verdict
+    return Opinion(
+        one.phase,
+        one.filter,
+        verdict.decision.name.lower(),
+        round(one.seconds * 1000, 1),
+        verdict.why,
+        str(verdict.reply or ""),
+        tuple(f"{name}: {value}" for name, value in verdict.headers),
+        verdict.score,
+    )
