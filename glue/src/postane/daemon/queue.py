@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from postane.spool.view import SpoolView
 
 log = structlog.get_logger("queue")
 
+_NICE = 10
 _DRAIN = 20.0  # seconds that deliveries under way get at a stop
 
 
@@ -31,6 +33,8 @@ class Ways:
 
 def job(config: Config, make_ways: Callable[[Config], Ways]) -> Job:
     def work(pipes: Pipes) -> None:
+        # Where processors are short, peers on the line go first: what is in the queue is safe, and can wait.
+        os.nice(_NICE)
         run(pipes, lambda stop: serve(config, make_ways, stop))
 
     return Job("queue", work, alone=True)
