@@ -15,7 +15,7 @@ import dkim
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 
-from postane.core.errors import NotFoundError, TemporaryError
+from postane.core.question import Answer, Question
 
 Private = rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
@@ -48,28 +48,24 @@ def record(private: Private, extra: str = "") -> str:
     return f"v=DKIM1; k=ed25519; {extra}p={base64.b64encode(octets).decode()}"
 
 
-class Zone:
-    """Answers TXT questions. A list of texts, or an error to raise; every other name does not exist."""
+SILENT = Answer(failed="DNS: no answer within 5 s")
 
-    def __init__(self, records: Mapping[str, Sequence[str] | Exception]) -> None:
+
+class Zone:
+    """Answers TXT questions: with texts, or with an Answer as it is; every other name does not exist."""
+
+    def __init__(self, records: Mapping[str, Sequence[str] | Answer]) -> None:
         self.records = {name.lower(): answer for name, answer in records.items()}
         self.asked: list[str] = []
 
-    async def txt(self, name: str) -> Sequence[str]:
-        self.asked.append(name)
-        answer = self.records.get(name.lower())
+    async def ask(self, question: Question) -> Answer:
+        name = question.name.lower()
+        self.asked.append(question.name)
+        answer = self.records.get(name)
         if answer is None:
             # A name with something below it exists, without records of its own.
-            if any(known.endswith("." + name.lower()) for known in self.records):
-                return []
-            raise NotFoundError(f"the domain {name} does not exist")
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-def silent() -> TemporaryError:
-    return TemporaryError("DNS: no answer within 5 s")
+            return Answer(exists=any(known.endswith("." + name) for known in self.records))
+        return answer if isinstance(answer, Answer) else Answer(tuple(answer))
 
 
 def zone(domain: str = "example.org", extra: str = "") -> Zone:

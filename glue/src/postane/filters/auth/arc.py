@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from postane.core.ports import Now
+from postane.core.question import Ask
 from postane.filters.auth import tags
 from postane.filters.auth.dkim import Signature, algorithm, check, domain_of, overexposed, parse, unsigned
 from postane.filters.auth.dkim_key import Answer, RefusedError, Result, fetch, name_of
 from postane.filters.auth.message import MAX_INSTANCES, Field, Message
-from postane.filters.auth.questions import Txt
 
 _RESULTS, _SIGNATURE, _SEAL = b"arc-authentication-results", b"arc-message-signature", b"arc-seal"
 _PARTS = (_RESULTS, _SIGNATURE, _SEAL)
@@ -54,7 +54,7 @@ class _Set:
     seal: Field
 
 
-async def verify(message: Message, txt: Txt, now: Now) -> Chain:
+async def verify(message: Message, ask: Ask, now: Now) -> Chain:
     """The state of the chain; each name is asked for once, all of them at once."""
     fields = [field for field in message.fields if field.name in _PARTS]
     if not fields:
@@ -71,7 +71,7 @@ async def verify(message: Message, txt: Txt, now: Now) -> Chain:
         _check_structure(seals)
         newest = _newest(sets[-1], now())
         older = [_older(one, now()) for one in sets[:-1]]
-        keys = await fetch([newest.key, *(seal.key for seal in seals)], txt)
+        keys = await fetch([newest.key, *(seal.key for seal in seals)], ask)
         _check_signature(newest, message, keys)
         for number in range(len(sets), 0, -1):
             _check_seal(number, sets[:number], seals[number - 1], keys)
@@ -79,7 +79,7 @@ async def verify(message: Message, txt: Txt, now: Now) -> Chain:
         return Chain(Result.FAIL, len(sets), refused.reason, temporary=refused.result is Result.TEMPERROR)
     # Only a good chain is worth the questions about its older signatures; most share their keys with the seals.
     missing = [one.key for one in older if one is not None and one.key not in keys]
-    keys = {**keys, **await fetch(missing, txt)}
+    keys = {**keys, **await fetch(missing, ask)}
     oldest = len(sets)
     for signature in reversed(older):
         if not _still_holds(signature, message, keys):

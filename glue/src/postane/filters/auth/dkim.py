@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from postane.core.address import normal_domain
 from postane.core.errors import AddressError
 from postane.core.ports import Now
+from postane.core.question import Ask
 from postane.filters.auth import tags
 from postane.filters.auth.dkim_key import Answer, RefusedError, Result, fetch, name_of
 from postane.filters.auth.message import MAX_SIGNATURES, Field, Message, canonicalization
-from postane.filters.auth.questions import Txt
 
 _SKEW = 300  # seconds that a signer's clock may be ahead of ours
 _REQUIRED = ("v", "a", "b", "bh", "d", "h", "s")
@@ -65,7 +65,7 @@ class Signature:
         return name_of(self.selector, self.domain), self.key_type
 
 
-async def verify(message: Message, txt: Txt, now: Now) -> list[Signed]:
+async def verify(message: Message, ask: Ask, now: Now) -> list[Signed]:
     """Every signature from the top, at most MAX_SIGNATURES."""
     fields = message.named(b"dkim-signature")[:MAX_SIGNATURES]
     ready: list[Signature | RefusedError] = []
@@ -76,7 +76,7 @@ async def verify(message: Message, txt: Txt, now: Now) -> list[Signed]:
             ready.append(signature)
         except RefusedError as refused:
             ready.append(refused)
-    keys = await fetch((one.key for one in ready if isinstance(one, Signature)), txt)
+    keys = await fetch((one.key for one in ready if isinstance(one, Signature)), ask)
     return [_signed(field, one, message, keys) for field, one in zip(fields, ready, strict=True)]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,10 +15,11 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 
+from postane.core import question
 from postane.core.address import MAX_DOMAIN, normal_domain
-from postane.core.errors import AddressError, NotFoundError, TemporaryError
+from postane.core.errors import AddressError
+from postane.core.question import Ask, Question
 from postane.filters.auth import tags
-from postane.filters.auth.questions import Txt
 
 MIN_RSA = 1024  # bits, RFC 8301 section 3.2
 MAX_RSA = 8192  # larger ones only cost us time
@@ -81,29 +82,21 @@ def name_of(selector: str, domain: str) -> str:
     return name
 
 
-async def fetch(wanted: Iterable[tuple[str, str]], txt: Txt) -> Mapping[tuple[str, str], Answer]:
+async def fetch(wanted: Iterable[tuple[str, str]], ask: Ask) -> Mapping[tuple[str, str], Answer]:
     """The keys for pairs of name and algorithm ("rsa", "ed25519"), all asked for at once; each name once."""
     pairs = list(dict.fromkeys(wanted))
     names = list(dict.fromkeys(name for name, _ in pairs))
-    answers = dict(zip(names, await asyncio.gather(*(_ask(name, txt) for name in names)), strict=True))
+    given = await asyncio.gather(*(ask(Question(name, "TXT")) for name in names))
+    answers = dict(zip(names, given, strict=True))
     return {(name, algorithm): _keys(answers[name], algorithm) for name, algorithm in pairs}
 
 
-async def _ask(name: str, txt: Txt) -> Sequence[str] | RefusedError:
-    try:
-        return await txt(name)
-    except NotFoundError:
-        return ()
-    except TemporaryError as error:
-        return RefusedError(Result.TEMPERROR, str(error))
-
-
-def _keys(answer: Sequence[str] | RefusedError, algorithm: str) -> Answer:
-    if isinstance(answer, RefusedError):
-        return answer
+def _keys(answer: question.Answer, algorithm: str) -> Answer:
+    if answer.failed:
+        return RefusedError(Result.TEMPERROR, answer.failed)
     keys: list[Key] = []
     refused: RefusedError | None = None
-    for record in answer[:_MAX_RECORDS]:
+    for record in answer.records[:_MAX_RECORDS]:
         try:
             keys.append(read(record, algorithm))
         except RefusedError as error:

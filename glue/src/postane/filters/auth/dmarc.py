@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from postane.core.errors import TemporaryError
+from postane.core.question import Ask
 from postane.filters.auth.dkim import Signed
 from postane.filters.auth.dkim_key import Result
 from postane.filters.auth.dmarc_record import Policy, Record
 from postane.filters.auth.dmarc_walk import Discovery, Found, Suffixes
 from postane.filters.auth.from_header import FromError, author
 from postane.filters.auth.message import Message
-from postane.filters.auth.questions import Txt
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ _TESTED: dict[Policy, Policy] = {"none": "none", "quarantine": "none", "reject":
 
 
 async def evaluate(
-    message: Message, spf: Identifier | None, dkim: Iterable[Signed], txt: Txt, suffixes: Suffixes | None = None
+    message: Message, spf: Identifier | None, dkim: Iterable[Signed], ask: Ask, suffixes: Suffixes | None = None
 ) -> Evaluation:
     """`spf` is the result for the MAIL FROM identity, with the domain that was checked (section 4.4.2)."""
     try:
@@ -57,7 +57,7 @@ async def evaluate(
     except FromError as error:
         return Evaluation(Result.PERMERROR, reason=str(error))
     signed = [Identifier(one.domain, one.result) for one in dkim]
-    return await judge(domain, [spf] if spf else [], signed, Discovery(txt, suffixes))
+    return await judge(domain, [spf] if spf else [], signed, Discovery(ask, suffixes))
 
 
 async def judge(domain: str, spf: Sequence[Identifier], dkim: Sequence[Identifier], discovery: Discovery) -> Evaluation:

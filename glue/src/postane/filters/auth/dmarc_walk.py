@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from postane.core.errors import NotFoundError, TemporaryError
+from postane.core.errors import TemporaryError
+from postane.core.question import Ask, Question
 from postane.filters.auth.dmarc_record import Record, only
-from postane.filters.auth.questions import Txt
 
 _MAX_LABELS = 8  # section 4.10: more of them do not cost more than eight questions
 
@@ -34,8 +34,8 @@ class Found:
 class Discovery:
     """The questions of one message. With `suffixes` by that list, else by the tree walk."""
 
-    def __init__(self, txt: Txt, suffixes: Suffixes | None = None) -> None:
-        self._txt = txt
+    def __init__(self, ask: Ask, suffixes: Suffixes | None = None) -> None:
+        self._ask = ask
         self._suffixes = suffixes
         self._answers: dict[str, Record | TemporaryError | None] = {}
 
@@ -65,11 +65,10 @@ class Discovery:
 
     async def exists(self, domain: str) -> bool:
         """False if the answer for the name is NXDOMAIN (section 3.2.13). Raises TemporaryError."""
-        try:
-            await self._txt(domain)
-        except NotFoundError:
-            return False
-        return True
+        answer = await self._ask(Question(domain, "TXT"))
+        if answer.failed:
+            raise TemporaryError(answer.failed)
+        return answer.exists
 
     async def _walk(self, domain: str) -> dict[str, Record]:
         """The names with a record, longest first."""
@@ -102,12 +101,8 @@ class Discovery:
 
     async def _record(self, name: str) -> Record | None:
         if name not in self._answers:
-            try:
-                self._answers[name] = only(await self._txt(f"_dmarc.{name}"))
-            except NotFoundError:
-                self._answers[name] = None
-            except TemporaryError as error:
-                self._answers[name] = error
+            said = await self._ask(Question(f"_dmarc.{name}", "TXT"))
+            self._answers[name] = TemporaryError(said.failed) if said.failed else only(said.records)
         answer = self._answers[name]
         if isinstance(answer, TemporaryError):
             raise answer

@@ -1,31 +1,33 @@
-"""What the evaluators ask of the outside: TXT records, by an injected function, so that they do no I/O themselves."""
+"""The questions of one message: put together once, each asked once, all within one time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
 
-from postane.core.errors import TemporaryError
-
-Txt = Callable[[str], Awaitable[Sequence[str]]]
-"""The TXT records of a name, strings joined; empty: the name has none.
-
-Raises NotFoundError where the name does not exist, TemporaryError where that cannot be known now.
-"""
+from postane.core.question import Answer, Ask, Question
 
 
-def within(txt: Txt, seconds: float) -> Txt:
-    """The same questions, with one time for all of them together: after it each raises TemporaryError at once."""
+def within(ask: Ask, seconds: float) -> Ask:
+    """The same questions, with one time for all of them together: after it each fails at once.
+
+    What was asked before is answered from memory, and what is being asked is waited for rather than asked again.
+    """
     end: list[float] = []
+    asked: dict[Question, asyncio.Future[Answer]] = {}
 
-    async def ask(name: str) -> Sequence[str]:
-        clock = asyncio.get_running_loop().time
-        if not end:
-            end.append(clock() + seconds)
+    async def answer(question: Question) -> Answer:
         try:
             async with asyncio.timeout_at(end[0]):
-                return await txt(name)
-        except TimeoutError as error:
-            raise TemporaryError(f"DNS: no answer about {name} within the time for all questions") from error
+                return await ask(question)
+        except TimeoutError:
+            return Answer(failed=f"DNS: no answer about {question.name} {question.kind} within {seconds:g} s for all")
 
-    return ask
+    async def once(question: Question) -> Answer:
+        loop = asyncio.get_running_loop()
+        if not end:
+            end.append(loop.time() + seconds)
+        if question not in asked:
+            asked[question] = loop.create_task(answer(question))
+        return await asyncio.shield(asked[question])
+
+    return once

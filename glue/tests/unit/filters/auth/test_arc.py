@@ -10,13 +10,13 @@ import pytest
 
 from postane.filters.auth.arc import Chain, verify
 from postane.filters.auth.message import read
-from support.signing import MESSAGE, NOW, Zone, record, rsa_key, sealed, sealing_zone, silent
+from support.signing import MESSAGE, NOW, SILENT, Zone, record, rsa_key, sealed, sealing_zone
 
 SEALERS = ("a.example", "b.example", "c.example")
 
 
 def chain(message: bytes, at: Zone | None = None) -> Chain:
-    return asyncio.run(verify(read([message]), (at or sealing_zone(*SEALERS)).txt, lambda: NOW))
+    return asyncio.run(verify(read([message]), (at or sealing_zone(*SEALERS)).ask, lambda: NOW))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_a_second_from_breaks_the_chain(three: bytes) -> None:
 
 def test_a_key_that_cannot_be_asked_for_now_is_told_apart(three: bytes) -> None:
     at = sealing_zone(*SEALERS)
-    at.records["arc._domainkey.b.example"] = silent()
+    at.records["arc._domainkey.b.example"] = SILENT
     found = chain(three, at)
     assert (found.cv, found.temporary) == ("fail", True)
     assert "no answer" in found.reason

@@ -16,13 +16,13 @@ from postane.filters.auth.message import read
 from support.signing import (
     MESSAGE,
     NOW,
+    SILENT,
     Zone,
     by_dkimpy,
     ed25519_key,
     record,
     rsa_key,
     sign,
-    silent,
     zone,
 )
 
@@ -30,7 +30,7 @@ SELECTORS = {"rsa": "rsa", "ed25519": "ed"}
 
 
 def verified(message: bytes, at: Zone | None = None, now: float = NOW) -> list[Signed]:
-    return asyncio.run(verify(read([message]), (at or zone()).txt, lambda: now))
+    return asyncio.run(verify(read([message]), (at or zone()).ask, lambda: now))
 
 
 def only(message: bytes, at: Zone | None = None, now: float = NOW) -> tuple[str, str]:
@@ -201,7 +201,7 @@ def test_a_signature_that_cannot_be_read_is_an_answer_too(field: bytes) -> None:
     ],
 )
 def test_a_key_that_is_none(answer: list[str] | str | None, result: str, reason: str) -> None:
-    records = {"rsa._domainkey.example.org": silent() if answer == "silent" else answer} if answer is not None else {}
+    records = {"rsa._domainkey.example.org": SILENT if answer == "silent" else answer} if answer is not None else {}
     found = only(sign(MESSAGE), Zone(records))
     assert (found[0], reason in found[1]) == (result, True), found
 
@@ -279,7 +279,7 @@ def test_signatures_are_judged_each_for_itself() -> None:
     message = sign(sign(MESSAGE, private=ed25519_key()), s="gone")
     message = sign(message, d="example.net")
     at = zone()
-    at.records["rsa._domainkey.example.net"] = silent()
+    at.records["rsa._domainkey.example.net"] = SILENT
     assert [(one.domain, one.selector, one.result) for one in verified(message, at)] == [
         ("example.net", "rsa", "temperror"),
         ("example.org", "gone", "permerror"),
@@ -325,4 +325,4 @@ def test_a_long_body_with_ten_signatures_is_hashed_once_and_not_kept() -> None:
     assert time.process_time() - began < 4
     assert tracemalloc.get_traced_memory()[1] < 8 * 1024 * 1024
     tracemalloc.stop()
-    assert {one.result for one in asyncio.run(verify(message, zone().txt, lambda: NOW))} == {Result.FAIL}
+    assert {one.result for one in asyncio.run(verify(message, zone().ask, lambda: NOW))} == {Result.FAIL}

@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from postane.filters.auth.dkim_key import RefusedError, fetch, name_of, read
-from support.signing import Zone, ed25519_key, record, rsa_key, silent
+from support.signing import SILENT, Zone, ed25519_key, record, rsa_key
 
 
 def test_each_name_is_asked_for_once_and_judged_for_each_algorithm() -> None:
-    at = Zone({"a": [record(rsa_key())], "b": silent()})
-    found = asyncio.run(fetch([("a", "rsa"), ("a", "ed25519"), ("a", "rsa"), ("b", "rsa"), ("c", "rsa")], at.txt))
+    at = Zone({"a": [record(rsa_key())], "b": SILENT})
+    found = asyncio.run(fetch([("a", "rsa"), ("a", "ed25519"), ("a", "rsa"), ("b", "rsa"), ("c", "rsa")], at.ask))
     assert at.asked == ["a", "b", "c"]
     assert isinstance(found["a", "rsa"], tuple)
     for pair, result in ((("a", "ed25519"), "permerror"), (("b", "rsa"), "temperror"), (("c", "rsa"), "permerror")):

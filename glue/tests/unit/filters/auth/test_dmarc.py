@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from postane.core.question import Answer
 from postane.filters.auth import dkim
 from postane.filters.auth.dkim_key import Result
 from postane.filters.auth.dmarc import Evaluation, Identifier, evaluate, judge
 from postane.filters.auth.dmarc_walk import Discovery
 from postane.filters.auth.message import read
-from support.signing import MESSAGE, NOW, Zone, record, rsa_key, sign, silent
+from support.signing import MESSAGE, NOW, SILENT, Zone, record, rsa_key, sign
 
-Records = Mapping[str, str | Exception | Sequence[str]]
+Records = Mapping[str, str | Answer | Sequence[str]]
 
 
 def judged(
@@ -36,7 +37,7 @@ def judged(
             author,
             [Identifier(name, Result(result)) for name, result in (spf or {}).items()],
             [Identifier(name, Result(result)) for name, result in (dkim or {}).items()],
-            Discovery(at.txt),
+            Discovery(at.ask),
         )
     )
 
@@ -155,7 +156,7 @@ def test_without_a_record_there_is_no_dmarc() -> None:
 
 def test_what_could_not_be_asked_and_would_have_decided_is_temperror() -> None:
     reject: Records = {"example.com": "v=DMARC1; p=reject"}
-    assert judged("example.com", {"example.com": silent()}).result == "temperror"
+    assert judged("example.com", {"example.com": SILENT}).result == "temperror"
     for mechanism in ("spf", "dkim"):
         found = judged("example.com", reject, **{mechanism: {"a.example.com": "temperror"}})
         assert (found.result, found.disposition, found.policy) == ("temperror", "none", "reject")
@@ -164,17 +165,17 @@ def test_what_could_not_be_asked_and_would_have_decided_is_temperror() -> None:
     found = judged("example.com", reject, spf={"example.com": "temperror"}, dkim={"example.com": "pass"})
     assert (found.result, found.spf_aligned) == ("pass", False)
     # The walk of an identifier, and our own.
-    walk: Records = {**reject, "a.example.com": silent()}
+    walk: Records = {**reject, "a.example.com": SILENT}
     assert judged("example.com", walk, dkim={"a.example.com": "pass"}).result == "temperror"
     assert judged("example.com", walk, dkim={"a.example.com": "pass", "example.com": "pass"}).result == "pass"
-    top: Records = {**reject, "com": silent()}
+    top: Records = {**reject, "com": SILENT}
     assert judged("example.com", top, dkim={"example.com": "pass"}).result == "pass"
     assert judged("example.com", top, dkim={"a.example.com": "pass"}).result == "temperror"
     assert judged("example.com", top, dkim={"example.net": "pass"}).result == "fail"
-    strict: Records = {"example.com": "v=DMARC1; p=reject; adkim=s", "a.example.com": silent()}
+    strict: Records = {"example.com": "v=DMARC1; p=reject; adkim=s", "a.example.com": SILENT}
     assert judged("example.com", strict, dkim={"a.example.com": "pass"}).result == "fail"
     # Whether the author domain exists at all.
-    exists: Records = {"example.com": "v=DMARC1; p=none; np=reject", "=a.example.com": silent()}
+    exists: Records = {"example.com": "v=DMARC1; p=none; np=reject", "=a.example.com": SILENT}
     assert judged("a.example.com", exists).result == "temperror"
     assert judged("a.example.com", exists, dkim={"example.com": "pass"}).result == "pass"
 
@@ -183,7 +184,7 @@ def evaluated(message: bytes, records: Mapping[str, Sequence[str]], spf: Identif
     async def run() -> Evaluation:
         at = Zone(records)
         text = read([message])
-        return await evaluate(text, spf, await dkim.verify(text, at.txt, lambda: NOW), at.txt)
+        return await evaluate(text, spf, await dkim.verify(text, at.ask, lambda: NOW), at.ask)
 
     return asyncio.run(run())
 

@@ -9,7 +9,7 @@ from publicsuffixlist import PublicSuffixList
 
 from postane.core.errors import TemporaryError
 from postane.filters.auth.dmarc_walk import Discovery, Found
-from support.signing import Zone, silent
+from support.signing import SILENT, Zone
 
 
 def zone(**records: str) -> Zone:
@@ -19,12 +19,12 @@ def zone(**records: str) -> Zone:
 
 def policy(at: Zone, author: str) -> tuple[str, str, str]:
     """Where the record stands, its p, and the organisational domain."""
-    found: Found = asyncio.run(Discovery(at.txt).policy(author))
+    found: Found = asyncio.run(Discovery(at.ask).policy(author))
     return found.at if found.record else "", found.record.p if found.record else "", found.organizational
 
 
 def organizational(at: Zone, domain: str) -> str:
-    return asyncio.run(Discovery(at.txt).organizational(domain))
+    return asyncio.run(Discovery(at.ask).organizational(domain))
 
 
 REJECT, NONE = "v=DMARC1; p=reject", "v=DMARC1; p=none"
@@ -116,7 +116,7 @@ def test_a_name_is_asked_for_once_a_message() -> None:
     at = zone(example_com=REJECT)
 
     async def walks() -> None:
-        discovery = Discovery(at.txt)
+        discovery = Discovery(at.ask)
         await discovery.policy("a.example.com")
         assert await discovery.organizational("b.example.com") == "example.com"
         assert await discovery.organizational("a.example.com") == "example.com"
@@ -127,7 +127,7 @@ def test_a_name_is_asked_for_once_a_message() -> None:
 
 def test_what_cannot_be_asked_now() -> None:
     at = zone(a_example_com=REJECT)
-    at.records["_dmarc.example.com"] = silent()
+    at.records["_dmarc.example.com"] = SILENT
     # The policy is known, the organisation is not.
     assert policy(at, "a.example.com") == ("a.example.com", "reject", "")
     for author in ("example.com", "b.example.com"):
@@ -140,7 +140,7 @@ def test_a_public_suffix_list_takes_the_place_of_the_walk() -> None:
     at = zone(example_co_uk=REJECT, co_uk=f"{NONE}; psd=y")
 
     async def found(author: str) -> Found:
-        return await Discovery(at.txt, lambda name: suffixes.privatesuffix(name) or "").policy(author)
+        return await Discovery(at.ask, lambda name: suffixes.privatesuffix(name) or "").policy(author)
 
     one = asyncio.run(found("a.b.example.co.uk"))
     assert (one.at, one.organizational) == ("example.co.uk", "example.co.uk")
@@ -153,8 +153,8 @@ def test_a_public_suffix_list_takes_the_place_of_the_walk() -> None:
 def test_existence_is_nxdomain_or_not() -> None:
     at = zone(example_com=REJECT)
     at.records["empty.example.com"] = []
-    at.records["silent.example.com"] = silent()
-    exists = Discovery(at.txt).exists
+    at.records["silent.example.com"] = SILENT
+    exists = Discovery(at.ask).exists
     assert asyncio.run(exists("empty.example.com"))
     assert not asyncio.run(exists("gone.example.com"))
     with pytest.raises(TemporaryError):

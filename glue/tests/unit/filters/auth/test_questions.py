@@ -2,29 +2,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 
-import pytest
-
-from postane.core.errors import TemporaryError
+from postane.core.question import Answer, Question
 from postane.filters.auth.questions import within
 
 
-def test_all_questions_together_have_one_time() -> None:
+def test_all_questions_together_have_one_time_and_each_is_asked_once() -> None:
     asked: list[str] = []
 
-    async def slow(name: str) -> Sequence[str]:
-        asked.append(name)
-        await asyncio.sleep(0 if name == "quick" else 10)
-        return [name]
+    async def slow(question: Question) -> Answer:
+        asked.append(question.name)
+        await asyncio.sleep(0.01 if question.name == "quick" else 10)
+        return Answer((question.name,))
 
     async def run() -> None:
-        txt = within(slow, 0.1)
-        assert await txt("quick") == ["quick"]
-        for name in ("a", "b", "c"):
-            with pytest.raises(TemporaryError):
-                await txt(name)
+        ask = within(slow, 0.2)
+        both = tuple(await asyncio.gather(ask(Question("quick", "TXT")), ask(Question("quick", "TXT"))))
+        assert both == (Answer(("quick",)),) * 2
+        assert await ask(Question("quick", "TXT")) == Answer(("quick",))
+        for name in ("a", "b", "a"):
+            assert "no answer about" in (await ask(Question(name, "TXT"))).failed
 
     began = time.monotonic()
     asyncio.run(run())
     assert time.monotonic() - began < 2
+    assert asked == ["quick", "a", "b"]
