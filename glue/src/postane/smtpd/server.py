@@ -134,6 +134,8 @@ class Server(aiosmtpd.SMTP):
         self._net = ""
         self._waiting: asyncio.Future[object] | None = None
         self._paused = False
+        self._shaking = False  # a TLS handshake is under way
+        self._early: bytes | None = None  # octets of a handshake that came before it could begin
         self._ended = False  # the peer has closed its side
         self._until = _NEVER  # when the transaction must be over
 
@@ -158,6 +160,7 @@ class Server(aiosmtpd.SMTP):
         self.door.servers.add(self)
         if self.door.implicit_tls:
             # The handshake begins here, and not in the listening socket, so that a peer counts from its first octet.
+            self._early = b""
             self._wait(self._start_tls())
             return
         if _unread(transport):
@@ -165,10 +168,13 @@ class Server(aiosmtpd.SMTP):
         self._advance()
 
     def data_received(self, data: bytes) -> None:
+        if self._early is not None:
+            self._early += data
+            return
         self.dialogue.receive(data)
         if self._waiting is None:
             self._advance()
-        elif self.transport is not None:
+        elif self.transport is not None and not self._shaking:
             # A question is open: what comes meanwhile waits in the kernel, not in our memory.
             self._paused = True
             self.transport.pause_reading()
@@ -176,7 +182,8 @@ class Server(aiosmtpd.SMTP):
     def eof_received(self) -> bool:
         """The peer will say no more, but may still read: it gets the answer that it waits for."""
         self._ended = True
-        return self._waiting is not None and not self.tls  # TLS has no half-closed connections
+        # TLS knows no half-closed connections.
+        return self._waiting is not None and self._early is None and not self.tls
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._waiting is not None and not self._waiting.done():
@@ -227,6 +234,8 @@ class Server(aiosmtpd.SMTP):
             kind = type(event)
             if kind is events.StartTls:
                 self._flush()
+                if self.transport is not None:
+                    self.transport.pause_reading()  # nothing more in clear: what comes next is the handshake
                 self._wait(self._start_tls())
                 return
             if kind is events.Reset:
@@ -293,21 +302,16 @@ class Server(aiosmtpd.SMTP):
         return bool(out)
 
     async def _start_tls(self) -> None:
-        assert self.transport is not None
-        assert self.door.tls is not None
+        self._shaking = True  # what comes with its last octets comes past the transport that we have
         try:
-            transport = await self.loop.start_tls(
-                self.transport,
-                self,
-                self.door.tls,
-                server_side=True,
-                ssl_handshake_timeout=self.door.limits.handshake_timeout,
-            )
+            transport = await self._handshake()
         except (OSError, ssl.SSLError) as error:
             # The peer hung up or speaks no TLS that is safe: its matter, and there is nobody left to tell.
             self._abort()
             self.connection_lost(error)  # the loop does not always tell of a connection that ends in its handshake
             return
+        finally:
+            self._shaking = False
         if transport is None or self.transport is None:
             return
         self.transport = transport
@@ -316,6 +320,24 @@ class Server(aiosmtpd.SMTP):
         self.tls = f"{secured.version()} {name}"
         if not self.dialogue.secure:  # else TLS was there before the greeting, which is still to be said
             self.dialogue.secured()
+
+    async def _handshake(self) -> asyncio.Transport | None:
+        assert self.transport is not None
+        assert self.door.tls is not None
+        seconds = self.door.limits.handshake_timeout
+        handshake = asyncio.ensure_future(
+            self.loop.start_tls(self.transport, self, self.door.tls, server_side=True, ssl_handshake_timeout=seconds)
+        )
+        try:
+            if self._early is not None:
+                await asyncio.sleep(0)  # now what comes is handed to the handshake, ...
+                await asyncio.sleep(0)  # ... and now it listens
+                if (listener := self.transport.get_protocol()) is not None:  # None: the peer is gone already
+                    _feed(listener, self._early)
+                self._early = None
+            return await handshake
+        finally:
+            handshake.cancel()
 
     # -- what users of aiosmtpd know; made when asked for, since most messages pass without ------------------------
 
@@ -370,3 +392,14 @@ def _unread(transport: asyncio.BaseTransport) -> bool:
     """True if octets of the peer wait in the kernel: it talks before it was greeted (RFC 5321 section 4.3.1)."""
     connection = transport.get_extra_info("socket")
     return connection is not None and fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4)) != bytes(4)
+
+
+def _feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
+    """Hands octets to a protocol as its transport would."""
+    buffered = cast(asyncio.BufferedProtocol, protocol)
+    while data:
+        buffer = memoryview(cast(bytearray, buffered.get_buffer(len(data))))
+        size = min(len(buffer), len(data))
+        buffer[:size] = data[:size]
+        buffered.buffer_updated(size)
+        data = data[size:]
