@@ -32,11 +32,11 @@ def spf(ip: Ip, helo: Helo, mail_from: MailFrom, nameserver: Nameserver = "", as
     """
     from postane.admin import check
 
-    found = asyncio.run(check.spf(ip, helo, mail_from, check.resolver(nameserver, config_path())))
-    if found.problem:
-        typer.echo(f"postane: {found.problem}", err=True)
-    output.json(found.view)
-    leave(found.view.result)
+    view, problem = asyncio.run(check.spf(ip, helo, mail_from, check.resolver(nameserver, config_path()).ask))
+    if problem:
+        typer.echo(f"postane: {problem}", err=True)
+    output.json(view)
+    leave(view.result)
 
 
 def leave(result: str) -> None:

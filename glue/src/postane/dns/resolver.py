@@ -20,8 +20,10 @@ import dns.resolver
 
 from postane.config.model import Dns
 from postane.core.errors import ConfigError, NotFoundError, TemporaryError
+from postane.core.question import NO_SUCH_NAME, Answer, Question
 
 _CACHED = 20_000  # answers
+_MAX_ALIASES = 8
 
 
 class NoSuchNameError(NotFoundError):
@@ -78,7 +80,7 @@ class Resolver:
 
     async def texts(self, name: str) -> tuple[str, ...]:
         """The TXT records, each with its strings joined. Raises NoSuchNameError, TemporaryError."""
-        return tuple(b"".join(rr.strings).decode("utf-8", "replace") for rr in await self._ask(name, "TXT"))
+        return tuple(_text(rr) for rr in await self._ask(name, "TXT"))
 
     async def names(self, address: str) -> tuple[str, ...]:
         """The PTR records of an address; empty if there are none. Raises TemporaryError."""
@@ -88,25 +90,65 @@ class Resolver:
             return ()
         return tuple(_plain(rr.target) for rr in answer)
 
+    async def ask(self, question: Question) -> Answer:
+        """The answer to a question of an evaluation. Raises nothing: see Answer.failed."""
+        try:
+            # Octets as they are: what a macro made of a stranger's words is no presentation format with escapes.
+            name = dns.name.Name([*question.name.encode().split(b"."), b""])
+        except dns.exception.DNSException:
+            return NO_SUCH_NAME
+        try:
+            found = await self._find(name, question.kind)
+        except NoSuchNameError:
+            return NO_SUCH_NAME
+        except TemporaryError as error:
+            return Answer(failed=str(error))
+        match question.kind:
+            case "MX":
+                hosts = sorted((rr.preference, _plain(rr.exchange)) for rr in found)
+                return Answer(tuple(host for _, host in hosts))
+            case "PTR":
+                return Answer(tuple(_plain(rr.target) for rr in found))
+            case "TXT":
+                return Answer(tuple(_text(rr) for rr in found))
+        return Answer(tuple(rr.address for rr in found))
+
     async def _ask(self, name: str, kind: str) -> Sequence[Any]:
         try:
             question = dns.name.from_text(name)
         except (dns.exception.DNSException, UnicodeError) as error:
             raise NoSuchNameError(f"{name!r} is no domain name: {error}") from error
+        return await self._find(question, kind)
+
+    async def _find(self, name: dns.name.Name, kind: str) -> Sequence[Any]:
+        """Follows an alias whose target the server left out, as one does that is no resolver (RFC 1034 section 3.6.2).
+
+        Raises NoSuchNameError, TemporaryError.
+        """
+        for _ in range(_MAX_ALIASES):
+            answer = await self._resolve(name, kind)
+            if answer.rrset is not None:
+                return list(answer.rrset)
+            if answer.canonical_name == name:
+                return []
+            name = answer.canonical_name
+        raise TemporaryError(f"DNS: {name} {kind}: more than {_MAX_ALIASES} aliases one after the other")
+
+    async def _resolve(self, name: dns.name.Name, kind: str) -> dns.resolver.Answer:
+        asked = name.to_text(omit_final_dot=True)
         try:
-            answer = await self._resolver.resolve(question, kind, search=False, raise_on_no_answer=False)
+            return await self._resolver.resolve(name, kind, search=False, raise_on_no_answer=False)
         except dns.resolver.NXDOMAIN as error:
-            raise NoSuchNameError(f"the domain {name} does not exist") from error
+            raise NoSuchNameError(f"the domain {asked} does not exist") from error
         except dns.resolver.YXDOMAIN as error:
-            raise NoSuchNameError(f"{name}: its DNAME leads to a name that is too long") from error
+            raise NoSuchNameError(f"{asked}: its DNAME leads to a name that is too long") from error
         except dns.exception.Timeout as error:
             within = f"{self._resolver.lifetime:g} s"
-            raise TemporaryError(f"DNS: no answer about {name} {kind} within {within}") from error
+            raise TemporaryError(f"DNS: no answer about {asked} {kind} within {within}") from error
         except dns.resolver.NoNameservers as error:
-            raise TemporaryError(f"DNS: no answer about {name} {kind}: {_what_failed(error)}") from error
+            raise TemporaryError(f"DNS: no answer about {asked} {kind}: {_what_failed(error)}") from error
         except (dns.exception.DNSException, OSError) as error:
-            raise TemporaryError(f"DNS: {name} {kind}: {_first_line(error)}") from error
-        return list(answer.rrset) if answer.rrset is not None else []
+            raise TemporaryError(f"DNS: {asked} {kind}: {_first_line(error)}") from error
 
 
 def _server(text: str) -> dns.nameserver.Nameserver:
@@ -127,6 +169,10 @@ def _server(text: str) -> dns.nameserver.Nameserver:
 
 def _plain(name: dns.name.Name) -> str:
     return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""
+
+
+def _text(rr: Any) -> str:
+    return b"".join(rr.strings).decode("utf-8", "replace")
 
 
 def _what_failed(error: dns.resolver.NoNameservers) -> str:
