@@ -80,6 +80,9 @@ class Smtp(Section, frozen=True):
         Meta(description="Networks whose peers may send anywhere on port 25 without a login: the host's own programs."),
     ] = ()
     drain_timeout: Annotated[Seconds, Meta(description="How long SIGTERM waits for open sessions.")] = 25.0
+    retire_timeout: Annotated[
+        Seconds, Meta(description="How long sessions that were open at a reload go on beside the new workers.")
+    ] = 300.0
 
 
 class Tls(Section, frozen=True):

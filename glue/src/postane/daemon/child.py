@@ -13,29 +13,48 @@ from contextlib import suppress
 
 import uvloop
 
-from postane.daemon.supervisor import ALIVE, READY, Pipes
+from postane.daemon.supervisor import ALIVE, READY, RETIRE, Pipes
 
 
 class Stop:
-    """Tells a child's body when to end, and the supervisor that it is ready."""
+    """Tells a child's body when to end, and the supervisor that it is ready.
+
+    There are two ways to end: to stop, and to retire, when a successor has taken over already and nothing hurries.
+    """
 
     def __init__(self, pipes: Pipes) -> None:
         self._pipes = pipes
-        self._event = asyncio.Event()
+        self._event = asyncio.Event()  # either of both
+        self._stopped = asyncio.Event()
 
     def ready(self) -> None:
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(self._pipes.status, READY)
 
     async def wait(self) -> None:
-        """Returns when SIGTERM came or the supervisor is gone; says every two seconds that the loop turns."""
+        """Returns when it is to stop or to retire; says every two seconds that the loop turns."""
         while not self._event.is_set():
             with suppress(BlockingIOError, BrokenPipeError):
                 os.write(self._pipes.status, ALIVE)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._event.wait(), 2.0)
 
+    async def respite(self, seconds: float) -> bool:
+        """Waits so long, unless it is to stop: then it returns False at once."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopped.wait(), seconds)
+        return not self._stopped.is_set()
+
+    @property
+    def retires(self) -> bool:
+        return not self._stopped.is_set()
+
     def now(self) -> None:
+        """SIGTERM came, or the supervisor is gone."""
+        self._stopped.set()
+        self._event.set()
+
+    def retire(self) -> None:
         self._event.set()
 
 
@@ -45,6 +64,7 @@ def run(pipes: Pipes, body: Callable[[Stop], Awaitable[None]]) -> None:
         stop = Stop(pipes)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.now)
+        loop.add_signal_handler(RETIRE, stop.retire)
         loop.add_reader(pipes.life, stop.now)
         await body(stop)
 

@@ -38,7 +38,13 @@ def run_smtpd(settings: Settings) -> int:
     first = settings.read()
     configure(first.log.level, first.log.format, service="smtpd")
     doors = smtpd.open_doors(first, from_systemd(os.environ))
-    return _supervise(lambda: smtpd.jobs(settings.read(), doors, smtp_parts), first.smtp.drain_timeout + 5)
+
+    def jobs() -> Sequence[Job]:
+        config = settings.read()
+        configure(config.log.level, config.log.format, service="smtpd")
+        return smtpd.jobs(config, doors, smtp_parts)
+
+    return _supervise(jobs, first.smtp.drain_timeout + 5)
 
 
 def run_queue(settings: Settings) -> int:
@@ -46,7 +52,13 @@ def run_queue(settings: Settings) -> int:
     first = settings.read()
     configure(first.log.level, first.log.format, service="queue")
     Path(first.runtime).mkdir(parents=True, exist_ok=True)
-    return _supervise(lambda: [_queue(settings.read())], 30.0)
+
+    def jobs() -> Sequence[Job]:
+        config = settings.read()
+        configure(config.log.level, config.log.format, service="queue")
+        return [_queue(config)]
+
+    return _supervise(jobs, 30.0)
 
 
 def run_dev(config: Config, on_ready: Callable[[], None]) -> int:

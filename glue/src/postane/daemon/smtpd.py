@@ -26,6 +26,8 @@ from postane.spool.writer import SpoolWriter
 log = structlog.get_logger("smtpd")
 
 _SWEEP = 5.0  # seconds between looks for silent peers
+_FINISH = 2.0  # seconds that sessions in full swing have at a stop, before the end of a transaction is their end
+_QUIET = 0.25  # a session that has done nothing for so long is not in full swing
 
 
 class Parts:
@@ -98,6 +100,9 @@ async def serve(
 
     for server in servers:
         server.close()
+    if stop.retires:
+        await _retire(config.smtp.retire_timeout, sessions, stop)
+    await _finish(open_doors, sessions)
     for door in open_doors:
         door.drain()
     if not await sessions.drained(config.smtp.drain_timeout):
@@ -105,6 +110,24 @@ async def serve(
     sweeper.cancel()
     await parts.filters.close()
     await spool.close()
+
+
+async def _retire(seconds: float, sessions: Sessions, stop: Stop) -> None:
+    """Successors take what is new: the sessions here come to their own ends, unless that takes too long."""
+    end = time.monotonic() + seconds
+    while sessions.open and time.monotonic() < end and await stop.respite(0.1):
+        pass
+
+
+async def _finish(doors: list[Door], sessions: Sessions) -> None:
+    """Ends sessions as they fall quiet: one that is about to say its next word is not cut short."""
+    end = time.monotonic() + _FINISH
+    while sessions.open and time.monotonic() < end:
+        before = {server: server.deadline for door in doors for server in door.servers}
+        await asyncio.sleep(_QUIET)
+        for server, deadline in before.items():
+            if server.deadline == deadline:  # it moves with each word
+                server.drain()
 
 
 async def _sweep(doors: list[Door]) -> None:

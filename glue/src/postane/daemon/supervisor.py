@@ -4,7 +4,8 @@ No event loop and no threads: a loop over one selector, so that forking is safe.
 they share the interpreter's memory and the listening sockets.
 
     SIGTERM, SIGINT   stop: children drain, then go; a second one does not wait
-    SIGHUP            reload: new children with the new configuration, then the old ones drain
+    SIGHUP            reload: new children with the new configuration, then the old ones retire (SIGUSR1): they take
+                      nothing new and let what they have come to its end
     a child dies      another takes its place at once, later and later if it keeps dying
 
 A child says on its status pipe that it is ready and, every few seconds, that it is alive; it ends by itself when the
@@ -33,8 +34,10 @@ log = structlog.get_logger("supervisor")
 
 READY = b"r"
 ALIVE = b"."
+RETIRE = signal.SIGUSR1  # not SIGHUP: a terminal that closes sends that to the whole group
 _BEAT = 2.0  # seconds between signs of life
 _SILENT = 30.0  # seconds without one after which a child is replaced
+_RETIRED = 4  # so many generations may retire beside the present one; the oldest of more has to stop
 _DIES_AT_START = 5  # so many deaths before the first "ready" end the whole
 
 
@@ -137,8 +140,9 @@ class Supervisor:
         code = 70
         try:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload is the supervisor's matter
             self._selector.close()
             os.close(self._life_held)
             os.close(status)
@@ -176,36 +180,36 @@ class Supervisor:
 
     def _kill_all(self, number: signal.Signals) -> None:
         for child in self._children.values():
-            child.stopping = True
-            with suppress(ProcessLookupError):
-                os.kill(child.pid, number)
+            self._tell(child, number)
 
     def _reload(self) -> None:
         self._notifier.reloading()
         try:
             jobs = list(self._make_jobs())
-        except PostaneError as error:
-            log.error("reload_refused", reason=str(error))
+        except Exception as error:  # whatever is wrong with the new, the old goes on
+            reason = str(error) if isinstance(error, PostaneError) else repr(error)
+            log.error("reload_refused", reason=reason)
             self._notifier.ready()
             return
         log.info("reloading")
         self._generation += 1
         self._jobs = jobs
+        self._missing = []  # whom they would replace is of yesterday
         old = [child for child in self._children.values() if not child.stopping]
         alone = {job.name for job in jobs if job.alone}
         for child in old:
             if child.job.name in alone:
-                self._retire(child)
+                self._tell(child, signal.SIGTERM)
         for job in jobs:
             if job.alone:
                 self._missing.append((time.monotonic(), job))
             else:
                 self._start(job)
 
-    def _retire(self, child: _Child) -> None:
+    def _tell(self, child: _Child, number: signal.Signals) -> None:
         child.stopping = True
         with suppress(ProcessLookupError):
-            os.kill(child.pid, signal.SIGTERM)
+            os.kill(child.pid, number)
 
     # -- watching -------------------------------------------------------------------------------------------------
 
@@ -228,8 +232,10 @@ class Supervisor:
             return
         self._deaths = 0
         for child in self._children.values():
-            if child.generation < self._generation and not child.stopping:
-                self._retire(child)
+            if child.generation < self._generation - _RETIRED:
+                self._tell(child, signal.SIGTERM)
+            elif child.generation < self._generation and not child.stopping:
+                self._tell(child, RETIRE)
         self._notifier.ready()
         if not self._was_ready:
             self._was_ready = True

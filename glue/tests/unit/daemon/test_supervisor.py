@@ -8,7 +8,11 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 HEAD = """
 import os, sys, time, signal
@@ -24,6 +28,7 @@ def note(word):
 
 def work(pipes):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGUSR1, lambda *_: sys.exit(0))
     note("start")
     os.write(pipes.status, READY)
     while True:
@@ -35,12 +40,30 @@ def supervise(jobs):
 """
 
 
+_started: list[Running] = []
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_left_behind() -> Iterator[None]:
+    """A test that fails leaves no processes: workers end with their supervisor, or are killed with it."""
+    yield
+    for running in _started:
+        if running.process.poll() is None:
+            running.process.kill()
+            running.process.wait()
+        for pid in {int(line.split()[1]) for line in running.notes.read_text().splitlines()}:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    _started.clear()
+
+
 class Running:
     def __init__(self, folder: Path, script: str) -> None:
         self.notes = folder / "notes"
         self.notes.touch()
         code = HEAD + textwrap.dedent(script)
         self.process = subprocess.Popen([sys.executable, "-c", code, str(self.notes)], stderr=subprocess.DEVNULL)
+        _started.append(self)
 
     def pids(self, word: str) -> list[int]:
         return [int(line.split()[1]) for line in self.notes.read_text().splitlines() if line.startswith(word)]
@@ -117,6 +140,104 @@ def test_a_reload_with_a_bad_configuration_changes_nothing(tmp_path: Path) -> No
     assert not _gone(pid)
     assert running.pids("start") == [pid]
     assert running.end() == 0
+
+
+def test_a_reload_that_breaks_in_any_way_changes_nothing(tmp_path: Path) -> None:
+    running = Running(
+        tmp_path,
+        """
+        times = []
+        def jobs():
+            times.append(1)
+            if len(times) > 1:
+                note("refused")
+                raise RuntimeError("a bug")
+            return [Job("a", work)]
+        sys.exit(supervise(jobs))
+        """,
+    )
+    running.wait_for("ready", 1)
+    for count in (1, 2):
+        running.process.send_signal(signal.SIGHUP)
+        running.wait_for("refused", count)
+    assert running.process.poll() is None
+    assert running.end() == 0
+    assert len(running.pids("start")) == 1
+
+
+def test_a_reload_forgets_whom_it_was_about_to_replace(tmp_path: Path) -> None:
+    """Else a worker with the old configuration would come up among the new ones."""
+    running = Running(
+        tmp_path,
+        """
+        from pathlib import Path
+        bad = Path(str(out) + ".bad")
+        def dies(pipes):
+            note("dies")
+            sys.exit(1)
+        def make():
+            bad_now, word = bad.exists(), "new" if bad.with_suffix(".new").exists() else "old"
+            def one(pipes):
+                note(word)
+                work(pipes)
+            return [Job("a", dies if bad_now else one)]
+        sys.exit(supervise(make))
+        """,
+    )
+    running.wait_for("ready", 1)
+    bad = tmp_path / "notes.bad"
+    bad.touch()
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for("dies", 6)  # now it waits for longer and longer
+    bad.unlink()
+    bad.with_suffix(".new").touch()
+    running.process.send_signal(signal.SIGHUP)
+    (new,) = running.wait_for("new", 1)
+    deaths = len(running.pids("dies"))
+    time.sleep(2.0)
+    assert len(running.pids("dies")) == deaths
+    assert not _gone(new)
+    assert _gone(running.pids("old")[0])
+    assert running.end() == 0
+
+
+def test_a_terminal_that_closes_does_not_end_the_workers(tmp_path: Path) -> None:
+    running = Running(tmp_path, TWO)
+    pids = running.wait_for("start", 2)
+    running.wait_for("ready", 1)
+    for pid in pids:
+        os.kill(pid, signal.SIGHUP)
+    time.sleep(0.3)
+    assert not any(_gone(pid) for pid in pids)
+    assert running.end() == 0
+
+
+def test_old_workers_may_finish_but_not_pile_up(tmp_path: Path) -> None:
+    running = Running(
+        tmp_path,
+        """
+        def slow(pipes):  # has a session that does not end
+            signal.signal(signal.SIGUSR1, lambda *_: note("retires"))
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+            note("start")
+            os.write(pipes.status, READY)
+            while True:
+                time.sleep(0.05)
+        sys.exit(supervise(lambda: [Job("a", slow)]))
+        """,
+    )
+    running.wait_for("ready", 1)
+    for count in range(1, 6):
+        running.process.send_signal(signal.SIGHUP)
+        running.wait_for("retires", count)
+    pids = running.pids("start")
+    end = time.monotonic() + 20
+    while not _gone(pids[0]):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert not any(_gone(pid) for pid in pids[1:])
+    assert running.end() == 0
+    assert all(_gone(pid) for pid in pids)
 
 
 def test_a_job_that_is_alone_never_runs_twice(tmp_path: Path) -> None:
