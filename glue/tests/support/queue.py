@@ -69,8 +69,8 @@ class MemoryStore:
         self._signal.set()
         return mail
 
-    def poll(self) -> list[Claimed]:
-        new, self._new = self._new, []
+    def poll(self, most: int = 1_000_000) -> list[Claimed]:
+        new, self._new = self._new[:most], self._new[most:]
         return list(new)
 
     def begin(self, message_id: str) -> None:

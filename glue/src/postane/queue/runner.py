@@ -39,7 +39,7 @@ log = get_logger("queue")
 POLL_SECONDS = 1.0  # at least this often the spool is looked at, even if no worker calls
 NOTICE_RETRY = 60.0  # until a notice that could not be made or kept is tried again
 SYNC_RETRY = 5.0
-_AT_HAND = 1000  # messages that come together and keep their envelopes in memory
+_AT_ONCE = 1000  # messages taken in one turn of the event loop
 
 _OPERATOR = Reply(554, "5.7.0", "Removed from the queue by the operator")
 _INTERNAL = Reply(451, "4.3.0", "Internal error; the message is kept")
@@ -89,7 +89,7 @@ class QueueRunner:
             self._wake.clear()
             if self._news:
                 self._news = False
-                self._look()
+                await self._look()
             self._dispatch()
             await self._sleep()
             if self._failure is not None:
@@ -154,20 +154,22 @@ class QueueRunner:
 
     # -- messages come ----------------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        """Takes what is new in the spool. What does not start at once is kept small."""
-        messages = self._store.poll()
-        for message in messages:
-            self.take(message)
-        if self._first:
-            self._first = False
-            self._count_doubts()
-        if len(messages) > _AT_HAND:
+    async def _look(self) -> None:
+        """Takes what is new in the spool, a crowd in parts: what does not start at once is kept small."""
+        while len(messages := self._store.poll(_AT_ONCE)) == _AT_ONCE:
+            for message in messages:
+                self.take(message)
             self._dispatch()
             for message in messages:
                 entry = self.entries.get(message.id)
                 if entry is not None and all(job.state is not State.RUNNING for job in entry.jobs):
                     message.rest()
+            await asyncio.sleep(0)
+        for message in messages:
+            self.take(message)
+        if self._first:
+            self._first = False
+            self._count_doubts()
 
     def _count_doubts(self) -> None:
         """What an earlier run had under way when it was killed is the only mail that may come twice."""

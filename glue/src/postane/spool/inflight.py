@@ -6,6 +6,7 @@ look whether a message is there already does so.
 
 A mark is a store into a mapped page: no system call and no sync. The kernel keeps it when the process is killed. It
 does not when the machine stops: then every message from before the stop is in doubt until it is done.
+Where there is no file no queue has run yet, and nothing is in doubt.
 For the octets of the file see docs/reference/spool.md.
 """
 
@@ -17,6 +18,8 @@ import struct
 from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
+
+from postane.spool.segment import sync_folder
 
 _HEAD = struct.Struct("<8sH6x36s10s2x")  # magic, format, boot id, doubt; then the slots
 _MAGIC = b"PSTNFLY\n"
@@ -45,7 +48,9 @@ class InFlight:
             self._mark(message_id)
 
     def _read(self, now_id: str) -> None:
-        data = self._path.read_bytes() if self._path.exists() else b""
+        if not self._path.exists():
+            return
+        data = self._path.read_bytes()
         magic, version, boot, doubt = _HEAD.unpack_from(data.ljust(_HEAD.size, b"\0"))
         if (magic, version, boot) != (_MAGIC, _FORMAT, self._boot) or not self._boot.strip():
             self._doubt = now_id[:_TIME]
@@ -69,10 +74,11 @@ class InFlight:
                 os.close(fd)
             made[: _HEAD.size] = self._head()
             new.rename(self._path)
+            sync_folder(self._path.parent)
         except OSError:
-            # What an older file says is not true any more: better nothing, which is doubt about everything.
+            # What an older file says is not true any more: better nothing in it, which is doubt about everything.
             with suppress(OSError):
-                self._path.unlink(missing_ok=True)
+                self._path.write_bytes(b"")
             made = mmap.mmap(-1, size)
         return made
 

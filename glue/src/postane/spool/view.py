@@ -119,18 +119,26 @@ class _Segment:
         self.living = 0
         self.read_up = False  # sealed, and read to its end
         self.corrupt = False
+        self.known: dict[str, Progress | None] = {}  # by the journal, until all that it speaks of is read; None: done
         self._resident = 0
 
     def large_file(self, message_id: str) -> Path:
         return self.path.parent / LARGE / message_id
 
-    def read_on(self, known: dict[str, Progress | None]) -> list[SpooledMessage]:
-        """New durable messages. `known`: what the journal says at first reading; None is done."""
+    def read_journal(self) -> None:
+        for line in journal.read(self.journal.path):
+            if line.done:
+                self.known[line.message_id] = None
+            elif line.progress is not None:
+                self.known[line.message_id] = (self.known.get(line.message_id) or _NOTHING).merged(line.progress)
+
+    def read_on(self, most: int) -> list[SpooledMessage]:
+        """New durable messages, at most so many."""
         sealed = bool(record.read_word(self.view, record.SEALED_AT))
         durable = record.read_word(self.view, record.DURABLE_AT)
         found: list[SpooledMessage] = []
         began = self.at
-        while self.at < durable:
+        while self.at < durable and len(found) < most:
             one = record.read_record(self.view, self.at, self.serial)
             if one is None:
                 # Durable octets that do not check out: the disk has lied. Say so and stop here; nothing is deleted.
@@ -138,14 +146,16 @@ class _Segment:
                 self.corrupt = True
                 self.at = durable
                 break
-            progress = known.get(one.envelope.id, _NOTHING)
+            progress = self.known.get(one.envelope.id, _NOTHING)
             if progress is not None:
                 found.append(SpooledMessage(self, self.at, one, progress))
             self.at = one.end
         self.living += len(found)
-        self.read_up = sealed
+        if self.at >= durable:
+            self.known = {}
+            self.read_up = sealed
         self._resident += self.at - began
-        if self._resident >= _RESIDENT:
+        if self._resident >= _RESIDENT or (self.read_up and self._resident):
             # The pages that were read stay in the system's cache; they need not count as this process's memory.
             self._resident = 0
             self._map.madvise(mmap.MADV_DONTNEED)
@@ -175,6 +185,8 @@ class SpoolView:
         self.root = root
         self._writer = SpoolWriter(root, settings)
         self._segments: dict[Path, _Segment] = {}
+        self._folders: dict[Path, list[_Segment]] = {}  # of each worker, with its segments that are not read up
+        self._unreadable: set[Path] = set()
         self._messages: dict[str, SpooledMessage] = {}
         self._gone: list[Path] = []
         self._flight = InFlight(root / IN_FLIGHT, self._writer.new_id())
@@ -189,42 +201,54 @@ class SpoolView:
 
     # -- reading --------------------------------------------------------------------------------------------------
 
-    def poll(self) -> list[Claimed]:
+    def poll(self, most: int = 1_000_000) -> list[Claimed]:
         self._adopt_orphans()
-        found: list[Claimed] = []
-        for folder in sorted(self.root.glob("w[0-9]*")):
-            for path in sorted(folder.glob(f"*{SUFFIX}")):
-                found.extend(self._read_on(path))
-        if self._first:
+        found = self._read(most)
+        if not found:  # then there is time to look for a new worker's folder
+            self._folders = self._list_folders()
+            found = self._read(most)
+        if self._first and len(found) < most:
             self._first = False
-            for message in self._messages.values():
-                message.doubtful = self._flight.doubtful(message.id)
             self._flight.settle(self._messages, min(self._messages, default=""))
         return found
 
-    def _read_on(self, path: Path) -> list[SpooledMessage]:
-        segment = self._segments.get(path)
-        known: dict[str, Progress | None] = {}
-        if segment is None:
+    def _list_folders(self) -> dict[Path, list[_Segment]]:
+        return {folder: self._folders.get(folder, []) for folder in sorted(self.root.glob("w[0-9]*"))}
+
+    def _read(self, most: int) -> list[Claimed]:
+        found: list[Claimed] = []
+        for folder, unread in self._folders.items():
+            # A worker seals a segment before it begins the next: while one is open there is no new name to look for.
+            while unread or self._open(folder, unread):
+                segment = unread[0]
+                for message in segment.read_on(most - len(found)):
+                    message.doubtful = self._flight.doubtful(message.id)
+                    self._messages[message.id] = message
+                    found.append(message)
+                if len(found) >= most:
+                    return found
+                if not segment.read_up:
+                    break
+                unread.remove(segment)
+        return found
+
+    def _open(self, folder: Path, unread: list[_Segment]) -> bool:
+        """Puts the segments of a folder that were not there before into `unread`, in order. False: there are none."""
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            if path in self._segments or path in self._unreadable:
+                continue
             try:
                 segment = _Segment(path)
             except FileNotFoundError:
-                return []
+                continue
             except (CorruptSpoolError, ValueError) as error:
                 log.error("segment_unreadable", file=str(path), reason=str(error))
-                return []
+                self._unreadable.add(path)
+                continue
+            segment.read_journal()
             self._segments[path] = segment
-            for line in journal.read(segment.journal.path):
-                if line.done:
-                    known[line.message_id] = None
-                elif line.progress is not None:
-                    known[line.message_id] = (known.get(line.message_id) or _NOTHING).merged(line.progress)
-        elif segment.read_up:
-            return []
-        found = segment.read_on(known)
-        for message in found:
-            self._messages[message.id] = message
-        return found
+            unread.append(segment)
+        return bool(unread)
 
     def _adopt_orphans(self) -> None:
         """Seals what dead workers left, at the first poll and every few seconds: their messages are mail like any."""
@@ -232,7 +256,8 @@ class SpoolView:
         if self._orphans_seen and now - self._orphans_seen < 2:
             return
         self._orphans_seen = now
-        for folder in self.root.glob("w[0-9]*"):
+        self._folders = self._list_folders()
+        for folder in self._folders:
             if folder == self._writer.folder or (lock := lock_folder(folder)) is None:
                 continue
             try:
@@ -246,7 +271,9 @@ class SpoolView:
     def _drop_strays(self, folder: Path) -> None:
         """Journals without a segment, of a crash between two steps of `_retire`."""
         for path in folder.glob(f"*{JOURNAL_SUFFIX}"):
-            if not path.with_suffix(SUFFIX).exists():
+            segment = path.with_suffix(SUFFIX)
+            # One that is known is being retired at this moment, and its name's end is not synced yet.
+            if segment not in self._segments and not segment.exists():
                 path.unlink(missing_ok=True)
 
     # -- writing --------------------------------------------------------------------------------------------------

@@ -26,9 +26,11 @@ def made(path: Path, boot: str = "b1", now: str = LATER) -> InFlight:
 @pytest.fixture
 def first(tmp_path: Path) -> InFlight:
     """The marks of a first run that began when nothing was there."""
-    one = made(tmp_path, now=EARLIER)
-    one.settle({}, "")
-    return one
+    return made(tmp_path)
+
+
+def test_nothing_is_in_doubt_before_the_first_run(tmp_path: Path, first: InFlight) -> None:
+    assert not first.doubtful(EARLIER)
 
 
 def test_killed_process_leaves_the_names_of_what_was_under_way(tmp_path: Path, first: InFlight) -> None:

@@ -298,3 +298,42 @@ async def test_resting_message_is_read_again(tmp_path: Path) -> None:
     assert message.envelope is message.envelope
     await view.close()
     await writer.close()
+
+
+@asynchronous
+async def test_crowd_is_given_out_in_parts_and_in_order(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path, SETTINGS)
+    ids = [await put(writer, b"x" * 3000) for _ in range(100)]
+    view = SpoolView(tmp_path, SETTINGS)
+    parts = [view.poll(30) for _ in range(4)]
+    assert [len(part) for part in parts] == [30, 30, 30, 10]
+    assert [message.id for part in parts for message in part] == ids
+    assert view.poll(30) == []
+    view.record(ids[50], Progress(held=True))
+    view.finish(ids[51])
+    await view.close()
+
+    view = SpoolView(tmp_path, SETTINGS)
+    found = {message.id: message for part in [view.poll(7) for _ in range(20)] for message in part}
+    assert list(found) == ids[:51] + ids[52:]
+    assert found[ids[50]].progress.held
+    await view.close()
+    await writer.close()
+
+
+@asynchronous
+async def test_poll_of_a_long_spool_looks_for_no_names(tmp_path: Path) -> None:
+    """What is new is found with the same effort beside one segment and beside thirty."""
+    writer = SpoolWriter(tmp_path, SETTINGS)
+    view = SpoolView(tmp_path, SETTINGS)
+    for _ in range(30):
+        await asyncio.gather(*(put(writer, b"x" * 3000) for _ in range(18)))
+    assert len(view.poll()) == 540
+    assert len(list(tmp_path.glob("w*/*.seg"))) > 20
+    message_id = await put(writer, b"x")
+    view._orphans_seen = asyncio.get_running_loop().time()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Path, "glob", lambda *_: pytest.fail("looked for names"))
+        assert [message.id for message in view.poll()] == [message_id]
+    await view.close()
+    await writer.close()
