@@ -91,13 +91,13 @@ class Discovery:
     def _select(self, domain: str, walked: dict[str, Record]) -> str:
         if self._suffixes:
             return self._suffixes(domain) or domain
-        for name, record in walked.items():
-            if record.psd == "n":
-                return name
-            if record.psd == "y" and name != domain:
-                above = len(name.split("."))
-                return ".".join(domain.split(".")[-above - 1 :])
-        return list(walked)[-1] if walked else domain
+        if not walked:
+            return domain
+        # The walk stops at a psd tag: the last name is the one with it, else the one with the fewest labels.
+        name, record = list(walked.items())[-1]
+        if record.psd == "y":
+            return ".".join(domain.split(".")[-len(name.split(".")) - 1 :])  # of the start itself: no more than it has
+        return name
 
     async def _record(self, name: str) -> Record | None:
         if name not in self._answers:

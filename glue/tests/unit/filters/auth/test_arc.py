@@ -87,6 +87,15 @@ def test_each_fault_breaks_the_chain(three: bytes, old: bytes, new: bytes, reaso
     assert not found.sealers
 
 
+def test_the_first_seal_counts_too(three: bytes) -> None:
+    one = sealed(MESSAGE, "a.example")
+    assert chain(one).cv == "pass"
+    assert chain(one.replace(b"spf=pass", b"spf=fail")).reason == "seal 1 did not verify"
+    at = sealing_zone(*SEALERS)
+    at.records["arc._domainkey.a.example"] = [record(rsa_key(1024))]
+    assert chain(three, at).reason == "seal 1 did not verify"
+
+
 def test_a_gap_breaks_the_chain(three: bytes) -> None:
     gone = re.sub(rb"(?m)^ARC-[A-Za-z-]+: i=2;.*\r\n(?:[ \t].*\r\n)*", b"", three)
     assert chain(gone).reason == "2 instances, the highest is 3"

@@ -33,6 +33,12 @@ def test_only_what_signatures_want_is_hashed_once_for_all_of_them() -> None:
     assert not read([b"From: a\r\n\r\nbody"]).bodies
 
 
+def test_signatures_that_will_not_be_tried_are_not_hashed_for() -> None:
+    signatures = b"".join(b"DKIM-Signature: l=%d\r\n" % length for length in range(1, 13))
+    message = read([signatures + b"From: a\r\n\r\nbody of a message\r\n"])
+    assert set(message.bodies[False].digests) == {None, *range(1, 11)}
+
+
 def test_a_message_without_a_body_or_without_a_header_is_read() -> None:
     assert [field.name for field in read([b"From: a\r\nTo: b\r\n"]).fields] == [b"from", b"to"]
     assert [field.name for field in read([b"From: a"]).fields] == [b"from"]

@@ -68,6 +68,11 @@ def test_nothing_checked_and_nothing_found() -> None:
     )
 
 
+def test_a_comment_stays_a_comment() -> None:
+    value = compose("mx", [Method("arc", "fail", comment="x) ; dkim=pass (\\\r\n")])
+    assert value == "mx;\r\n\tarc=fail (x  ; dkim=pass    )"
+
+
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
 def test_what_a_peer_says_never_leaves_its_place(value: str, reason: str, comment: str) -> None:
     text = compose("mx", [Method("spf", "fail", [("smtp.mailfrom", value)], reason, comment), Method("dkim", "none")])
