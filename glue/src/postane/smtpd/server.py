@@ -133,7 +133,8 @@ class Server(aiosmtpd.SMTP):
         self.tls = ""  # protocol and cipher
         self._net = ""
         self._waiting: asyncio.Future[object] | None = None
-        self._paused = False
+        self._paused = False  # more has come than can be worked on while a hook waits
+        self._deaf = False  # the peer does not read its replies
         self._shaking = False  # a TLS handshake is under way
         self._early: bytes | None = None  # octets of a handshake that came before it could begin
         self._ended = False  # the peer has closed its side
@@ -198,10 +199,12 @@ class Server(aiosmtpd.SMTP):
 
     def pause_writing(self) -> None:
         """The peer does not read its replies: 64 KiB of them wait."""
+        self._deaf = True
         if self.transport is not None:
             self.transport.pause_reading()
 
     def resume_writing(self) -> None:
+        self._deaf = False
         if self.transport is not None and not self._paused:
             self.transport.resume_reading()
 
@@ -261,6 +264,10 @@ class Server(aiosmtpd.SMTP):
             self.transport.close()
         else:
             self.touch(said=said)
+            if self._paused:  # all that had come is used up; not sooner, or each answer would let in a block more
+                self._paused = False
+                if not self._deaf:
+                    self.transport.resume_reading()
             if self.door.draining:
                 self.drain()
 
@@ -289,9 +296,6 @@ class Server(aiosmtpd.SMTP):
                     self.dialogue.answer(reply, cast("Sink | None", sink))
                 case _:
                     pass  # TLS stands
-        if self._paused:
-            self._paused = False
-            self.transport.resume_reading()
         self._advance()
 
     def _flush(self) -> bool:
