@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +36,7 @@ JOURNAL_SUFFIX = ".jnl"
 IN_FLIGHT = "inflight"
 _FREE_KEPT = 4  # free files a worker's folder keeps for its next segments
 _RESIDENT = 4 * 1024 * 1024  # octets of a segment that are read before its pages are given back
+_RACY = 1_000_000_000  # nanoseconds
 _NOTHING = Progress()  # of all that were never tried
 
 
@@ -186,6 +188,7 @@ class SpoolView:
         self._writer = SpoolWriter(root, settings)
         self._segments: dict[Path, _Segment] = {}
         self._folders: dict[Path, list[_Segment]] = {}  # of each worker, with its segments that are not read up
+        self._looked_at: dict[Path, int] = {}  # the change of a folder after which its names are known
         self._unreadable: set[Path] = set()
         self._messages: dict[str, SpooledMessage] = {}
         self._gone: list[Path] = []
@@ -234,6 +237,12 @@ class SpoolView:
 
     def _open(self, folder: Path, unread: list[_Segment]) -> bool:
         """Puts the segments of a folder that were not there before into `unread`, in order. False: there are none."""
+        changed = folder.stat().st_mtime_ns
+        if self._looked_at.get(folder) == changed:
+            return False
+        # A change of the last moment may be followed by another under the same time.
+        if time.time_ns() - changed > _RACY:
+            self._looked_at[folder] = changed
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             if path in self._segments or path in self._unreadable:
                 continue

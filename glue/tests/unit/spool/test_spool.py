@@ -330,6 +330,9 @@ async def test_poll_of_a_long_spool_looks_for_no_names(tmp_path: Path) -> None:
         await asyncio.gather(*(put(writer, b"x" * 3000) for _ in range(18)))
     assert len(view.poll()) == 540
     assert len(list(tmp_path.glob("w*/*.seg"))) > 20
+    for folder in tmp_path.glob("w*"):
+        os.utime(folder, (1.0, 1.0))
+    assert view.poll() == []
     message_id = await put(writer, b"x")
     view._orphans_seen = asyncio.get_running_loop().time()
     with pytest.MonkeyPatch.context() as patched:
