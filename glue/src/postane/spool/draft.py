@@ -14,6 +14,9 @@ from pathlib import Path
 from postane.core.errors import SpoolFullError
 
 
+_SMALL = 1024
+
+
 class Draft:
     """A core.ports.Body that grows. `append` may raise SpoolFullError: the message cannot be kept."""
 
@@ -46,7 +49,10 @@ class Draft:
 
     def append(self, block: bytes) -> None:
         """Raises SpoolFullError."""
-        self._blocks.append(block)
+        if len(block) < _SMALL and self._blocks and len(self._blocks[-1]) < _SMALL:
+            self._blocks[-1] += block  # a text that comes octet by octet must not cost an object each
+        else:
+            self._blocks.append(block)
         self.size += len(block)
         # The file is written in large strides: memory stays bounded and a write call costs little.
         if self.size - self._in_file > self._limit:
