@@ -13,8 +13,7 @@ from pathlib import Path
 
 from postane.core.errors import SpoolFullError
 
-
-_SMALL = 1024
+_SMALL = 1024  # octets
 
 
 class Draft:
