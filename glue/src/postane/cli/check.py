@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from postane.cli import output
 from postane.cli.site import config_path
+from postane.core.errors import UsageError
+
+_PIECE = 256 * 1024
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -37,6 +42,70 @@ def spf(ip: Ip, helo: Helo, mail_from: MailFrom, nameserver: Nameserver = "", as
         typer.echo(f"postane: {problem}", err=True)
     output.json(view)
     leave(view.result)
+
+
+@app.command()
+def dkim(nameserver: Nameserver = "", as_json: Json = True) -> None:
+    """Say which signatures of a message hold (DKIM, RFC 6376). The message comes on standard input.
+
+    Exits 0 if one passes, or if there is none.
+
+    Example: `postane check dkim < mail.eml`
+    """
+    from postane.admin import check
+
+    view = asyncio.run(check.dkim(message(), check.resolver(nameserver, config_path()).ask))
+    output.json(view)
+    leave(view.result)
+
+
+@app.command()
+def arc(nameserver: Nameserver = "", as_json: Json = True) -> None:
+    """Say whether the chain of those who passed a message on holds (ARC, RFC 8617). It comes on standard input.
+
+    Example: `postane check arc < mail.eml`
+    """
+    from postane.admin import check
+
+    view = asyncio.run(check.arc(message(), check.resolver(nameserver, config_path()).ask))
+    output.json(view)
+    leave(view.cv)
+
+
+@app.command()
+def dmarc(
+    ip: Ip,
+    helo: Helo,
+    mail_from: MailFrom,
+    nameserver: Nameserver = "",
+    public_suffix_list: Annotated[
+        bool,
+        typer.Option("--public-suffix-list", help="Find the organisation by that list; else by the DNS tree walk."),
+    ] = False,
+    as_json: Json = True,
+) -> None:
+    """Say what the author's domain asks for a message, and whether it passes (DMARC, RFC 9989).
+
+    The message comes on standard input.
+
+    Example: `postane check dmarc --ip 192.0.2.1 --helo mail.example.org --mail-from ayse@example.org < mail.eml`
+    """
+    from postane.admin import check
+
+    ask = check.resolver(nameserver, config_path()).ask
+    view, reason = asyncio.run(check.dmarc(message(), ip, helo, mail_from, ask, public_suffix_list=public_suffix_list))
+    if reason:
+        typer.echo(f"postane: {reason}", err=True)
+    output.json(view)
+    leave(view.result)
+
+
+def message() -> Iterator[bytes]:
+    """Standard input, piece by piece."""
+    if sys.stdin.isatty():
+        raise UsageError("the message comes on standard input", hint="postane check … < mail.eml")
+    while piece := sys.stdin.buffer.read(_PIECE):
+        yield piece
 
 
 def leave(result: str) -> None:

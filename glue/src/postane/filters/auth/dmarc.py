@@ -1,4 +1,4 @@
-"""Evaluates DMARC for a message (RFC 9989): who is the author, what does the author's domain ask, does anything align.
+"""Evaluates DMARC (RFC 9989): what does the author's domain ask, and does anything align with it.
 
 An identifier counts only if its mechanism passed for it. What could not be asked now, and would have decided, makes
 `temperror`, never `fail` (section 5.3.6). Sans I/O but for the injected question; never raises.
@@ -6,17 +6,13 @@ An identifier counts only if its mechanism passed for it. What could not be aske
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from postane.core.errors import TemporaryError
-from postane.core.question import Ask
-from postane.filters.auth.dkim import Signed
 from postane.filters.auth.dkim_key import Result
 from postane.filters.auth.dmarc_record import Policy, Record
-from postane.filters.auth.dmarc_walk import Discovery, Found, Suffixes
-from postane.filters.auth.from_header import FromError, author
-from postane.filters.auth.message import Message
+from postane.filters.auth.dmarc_walk import Discovery, Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +44,8 @@ class Evaluation:
 _TESTED: dict[Policy, Policy] = {"none": "none", "quarantine": "none", "reject": "quarantine"}  # section 4.7, t=
 
 
-async def evaluate(
-    message: Message, spf: Identifier | None, dkim: Iterable[Signed], ask: Ask, suffixes: Suffixes | None = None
-) -> Evaluation:
-    """`spf` is the result for the MAIL FROM identity, with the domain that was checked (section 4.4.2)."""
-    try:
-        domain = author(message).domain
-    except FromError as error:
-        return Evaluation(Result.PERMERROR, reason=str(error))
-    signed = [Identifier(one.domain, one.result) for one in dkim]
-    return await judge(domain, [spf] if spf else [], signed, Discovery(ask, suffixes))
-
-
 async def judge(domain: str, spf: Sequence[Identifier], dkim: Sequence[Identifier], discovery: Discovery) -> Evaluation:
-    """The same for an author domain that is known already, as A-labels."""
+    """For an author domain, as A-labels. `spf` is the result for the MAIL FROM identity (section 4.4.2)."""
     try:
         found = await discovery.policy(domain)
     except TemporaryError as error:

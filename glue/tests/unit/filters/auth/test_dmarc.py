@@ -8,12 +8,10 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from postane.core.question import Answer
-from postane.filters.auth import dkim
 from postane.filters.auth.dkim_key import Result
-from postane.filters.auth.dmarc import Evaluation, Identifier, evaluate, judge
+from postane.filters.auth.dmarc import Evaluation, Identifier, judge
 from postane.filters.auth.dmarc_walk import Discovery
-from postane.filters.auth.message import read
-from support.signing import MESSAGE, NOW, SILENT, Zone, record, rsa_key, sign
+from support.signing import SILENT, Zone
 
 Records = Mapping[str, str | Answer | Sequence[str]]
 
@@ -178,35 +176,3 @@ def test_what_could_not_be_asked_and_would_have_decided_is_temperror() -> None:
     exists: Records = {"example.com": "v=DMARC1; p=none; np=reject", "=a.example.com": SILENT}
     assert judged("a.example.com", exists).result == "temperror"
     assert judged("a.example.com", exists, dkim={"example.com": "pass"}).result == "pass"
-
-
-def evaluated(message: bytes, records: Mapping[str, Sequence[str]], spf: Identifier | None = None) -> Evaluation:
-    async def run() -> Evaluation:
-        at = Zone(records)
-        text = read([message])
-        return await evaluate(text, spf, await dkim.verify(text, at.ask, lambda: NOW), at.ask)
-
-    return asyncio.run(run())
-
-
-def test_a_message_is_evaluated_whole() -> None:
-    records = {"rsa._domainkey.example.org": [record(rsa_key())], "_dmarc.example.org": ["v=DMARC1; p=reject"]}
-    found = evaluated(sign(MESSAGE), records)
-    assert (found.result, found.domain, found.dkim_aligned, found.spf_aligned) == ("pass", "example.org", True, False)
-    found = evaluated(sign(MESSAGE).replace(b"Hello", b"Hullo"), records)
-    assert (found.result, found.disposition) == ("fail", "reject")
-    found = evaluated(MESSAGE, records, Identifier("bounces.example.org", Result.PASS))
-    assert (found.result, found.spf_aligned) == ("pass", True)
-    found = evaluated(sign(MESSAGE, limit=3) + b"more", records)
-    assert (found.result, found.dkim_aligned) == ("fail", False)
-
-
-@pytest.mark.parametrize(
-    "field",
-    [b"", b"From: a@example.org, b@example.org\r\n", b"From: a@example.org\r\nFrom: a@example.org\r\n", b"From: x\r\n"],
-)
-def test_without_one_clear_author_it_is_permerror(field: bytes) -> None:
-    message = MESSAGE.replace(b"From: Ayse <ayse@example.org>\r\n", field)
-    found = evaluated(message, {"_dmarc.example.org": ["v=DMARC1; p=reject"]})
-    assert (found.result, found.domain, found.disposition) == ("permerror", "", "none")
-    assert found.reason

@@ -1,0 +1,65 @@
+"""All of a message's authentication in one go: SPF, DKIM, ARC and DMARC, their questions asked side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from postane.core.errors import TemporaryError
+from postane.core.question import Ask
+from postane.filters.auth import arc, dialogue, dkim, dmarc
+from postane.filters.auth.dkim_key import Result
+from postane.filters.auth.dmarc_walk import Discovery, Suffixes
+from postane.filters.auth.from_header import FromError, author
+from postane.filters.auth.message import Message
+from postane.filters.auth.questions import within
+from postane.filters.auth.spf import Checked, Client, check_host
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """What each method found."""
+
+    spf: Checked
+    dkim: tuple[dkim.Signed, ...]
+    arc: arc.Chain
+    dmarc: dmarc.Evaluation
+
+
+async def authenticate(
+    message: Message, client: Client, ask: Ask, seconds: float, suffixes: Suffixes | None = None
+) -> Authentication:
+    """`client.now` is the time that signatures are judged by; `seconds` the time for all questions together."""
+    ask = within(ask, seconds)
+    discovery = Discovery(ask, suffixes)
+    try:
+        domain, problem = author(message).domain, ""
+    except FromError as error:
+        domain, problem = "", str(error)
+    checked, signed, chain, _ = await asyncio.gather(
+        dialogue.run(check_host(client), ask, seconds),
+        dkim.verify(message, ask, lambda: client.now),
+        arc.verify(message, ask, lambda: client.now),
+        _ahead(discovery, domain),
+    )
+    if problem:
+        evaluation = dmarc.Evaluation(Result.PERMERROR, reason=problem)
+    else:
+        identifiers = [dmarc.Identifier(one.domain, one.result) for one in signed]
+        evaluation = await dmarc.judge(domain, [_identifier(checked)], identifiers, discovery)
+    return Authentication(checked, tuple(signed), chain, evaluation)
+
+
+async def _ahead(discovery: Discovery, domain: str) -> None:
+    """Asks for the policy while the others ask for keys and records; the discovery remembers."""
+    try:
+        if domain:
+            await discovery.policy(domain)
+    except TemporaryError:
+        pass  # it will say so again when it matters
+
+
+def _identifier(checked: Checked) -> dmarc.Identifier:
+    """SPF's words that are not DKIM's (softfail) prove as little as fail."""
+    known = checked.result.value in ("pass", "temperror")
+    return dmarc.Identifier(checked.domain, Result(checked.result.value) if known else Result.FAIL)
