@@ -1,1 +1,1 @@
-"""The side-by-side benchmark: `make bench`, or by hand `.venv/bin/python -m bench --help`. docs/bench.md explains it."""
+"""The side-by-side benchmark: `make bench`, or by hand `.venv/bin/python -m bench --help`; docs/bench.md tells more."""

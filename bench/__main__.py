@@ -1,20 +1,35 @@
-"""`make bench`, and by hand: .venv/bin/python -m bench --peers postane,postfix-tuned --loads a,b --rounds 3"""
+"""`make bench`, and by hand: .venv/bin/python -m bench --peers postane,postfix-tuned --loads a,b --rounds 3
+
+--quick (make bench QUICK=1) takes under two minutes, the default under ten, --full (make bench FULL=1) about an hour.
+With --peers, --loads or --ways only those rounds are run, and nothing is written.
+"""
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import datetime
+import json
+import resource
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from bench import rounds
+from rich.console import Console
+
+from bench import chart, crowd, goals, growth, load, machine, rounds, samples, syncs, table
 from bench.load import LOADS
 from bench.peer import Peer, Skip
+from bench.peers.opensmtpd import OpenSmtpd
+from bench.peers.plain_aiosmtpd import PlainAiosmtpd
 from bench.peers.postane import Postane
-from bench.peers.postfix import Postfix
+from bench.peers.postfix import SHIPPED, TUNED, Postfix
+from bench.peers.with_rspamd import PostaneRspamd, PostfixRspamd
 
 ROOT = Path(__file__).parent.parent
+WORK = Path("/var/tmp/postane-bench")  # noqa: S108 - on the disk, not in memory as /tmp may be; emptied at each start
 STORE = ROOT / ".cache" / "bench"
 
 PEERS: dict[str, Callable[[Path], Peer]] = {
@@ -22,62 +37,213 @@ PEERS: dict[str, Callable[[Path], Peer]] = {
     "postane-builtin": lambda folder: Postane(folder, filters="builtin"),
     "postfix-tuned": lambda folder: Postfix(folder, STORE, tuned=True),
     "postfix": lambda folder: Postfix(folder, STORE, tuned=False),
+    "opensmtpd": lambda folder: OpenSmtpd(folder, STORE),
+    "aiosmtpd": lambda folder: PlainAiosmtpd(folder, uvloop=False),
+    "aiosmtpd-uvloop": lambda folder: PlainAiosmtpd(folder, uvloop=True),
+    "postane-rspamd": lambda folder: PostaneRspamd(folder, STORE),
+    "postfix-rspamd": lambda folder: PostfixRspamd(folder, STORE),
 }
+CORE = ("postane", "postane-builtin", "postfix-tuned")
 WAYS = {"held": rounds.held, "delivered": rounds.delivered}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench")
-    parser.add_argument("--peers", default=",".join(PEERS))
-    parser.add_argument("--loads", default="a,b,c")
-    parser.add_argument("--ways", default="held,delivered")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--work", type=Path, default=Path("/var/tmp/postane-bench"))
-    option = parser.parse_args()
-    STORE.mkdir(parents=True, exist_ok=True)
-    peers: list[Peer] = []
-    try:
-        for name in option.peers.split(","):
-            peer = PEERS[name](option.work / name)
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How long a run is. Only CORE goes end to end where `all_delivered` is False."""
+
+    rounds: int
+    seconds: float
+    all_delivered: bool
+    sync_seconds: float
+    idle: int
+    idle_tls: int
+    slow_seconds: float
+    queue: tuple[int, ...]
+    domains: tuple[int, ...]
+    mails: int
+
+
+QUICK = Size(1, 0.8, False, 0.5, 2000, 0, 2, (0, 1000), (10, 1000), 1000)
+NORMAL = Size(3, 1.2, True, 1.0, 10_000, 1000, 10, (0, 1000, 10_000), (10, 1000), 3000)
+FULL = Size(5, 5.0, True, 3.0, 10_000, 2000, 30, (0, 1000, 10_000, 100_000), (10, 1000, 10_000), 10_000)
+
+
+class Bench:
+    """One run: the peers that start, what was found, and the reasons of what was left out."""
+
+    def __init__(self, work: Path, size: Size, console: Console) -> None:
+        self.work = work
+        self.size = size
+        self.console = console
+        self.peers: list[Peer] = []
+        self.skipped: dict[str, str] = {}
+        self._begun = time.monotonic()
+
+    def say(self, words: str) -> None:
+        self.console.print(f"[{time.monotonic() - self._begun:5.0f} s] {words}", markup=False, highlight=False)
+
+    def skip(self, name: str, reason: Exception) -> None:
+        self.skipped[name] = str(reason)
+        self.say(f"skipped: {name}: {reason}")
+
+    def start(self, names: list[str]) -> None:
+        for name in names:
+            peer = PEERS[name](self.work / name)
             peer.remove()
             try:
                 peer.start()
-                peers.append(peer)
+                self.peers.append(peer)
+                self.say(f"{name} {peer.version} at port {peer.port}")
             except Skip as reason:
-                print(f"skipped: {name}: {reason}")
-        samples = rounds.interleaved(
-            peers,
-            [LOADS[name] for name in option.loads.split(",")],
-            {name: WAYS[name] for name in option.ways.split(",")},
-            rounds=option.rounds,
-            seconds=option.seconds,
-            told=lambda one: print(
-                f"{one.load} {one.way:9} {one.peer:16}",
-                " ".join(f"{key} {value:.1f}" for key, value in one.figures.items()),
-                one.first_error,
-                flush=True,
-            ),
-        )
-    finally:
-        for peer in peers:
+                self.skip(name, reason)
+                peer.stop()
+
+    def stop(self) -> None:
+        for peer in self.peers:
             peer.stop()
             peer.remove()
-    for work in option.loads.split(","):
-        for way in option.ways.split(","):
-            base = 0.0
-            for peer in sorted(peers, key=lambda one: one.name != "postfix-tuned"):
-                mine = [one.figures for one in samples if (one.peer, one.load, one.way) == (peer.name, work, way)]
-                middle = {key: statistics.median(one[key] for one in mine) for key in mine[0]}
-                rate = middle.get("end_to_end", middle["rate"])
-                base = base or rate
-                print(
-                    f"{work} {way:9} {peer.name:16} accepted/s {middle['rate']:7.0f}  end to end/s "
-                    f"{middle.get('end_to_end', 0):7.0f}  x{rate / base:.2f}  cpu-ms {middle['cpu']:.3f}  "
-                    f"p50 {middle['p50']:.1f}  p99 {middle['p99']:.1f}  MB {middle['memory'] / 1e6:.0f}  "
-                    f"errors {sum(one['errors'] for one in mine):.0f}"
-                )
+
+    def side_by_side(self, loads: list[str], ways: list[str]) -> list[samples.Sample]:
+        found: list[samples.Sample] = []
+        for number in range(self.size.rounds):
+            for name in loads:
+                for way in ways:
+                    taking_part = [peer for peer in self.peers if self._takes_part(peer, way)]
+                    shift = number % max(1, len(taking_part))
+                    for peer in taking_part[shift:] + taking_part[:shift]:
+                        found.append(WAYS[way](peer, LOADS[name], self.size.seconds))
+            self.say(f"round {number + 1} of {self.size.rounds}")
+        return found
+
+    def _takes_part(self, peer: Peer, way: str) -> bool:
+        if way == "held":
+            return True
+        return peer.queues and (self.size.all_delivered or peer.name in CORE)
+
+    def syncs(self) -> dict[str, dict[str, dict[str, float]]]:
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for name, queues in [(peer.name, peer.queues) for peer in self.peers]:
+            for way in ("held", "delivered") if queues else ("held",):
+                peer = PEERS[name](self.work / f"{name}-syncs")
+                try:
+                    calls = syncs.counted(peer, LOADS["a"], self.size.sync_seconds, held=way == "held")
+                    found.setdefault(name, {})[way] = calls
+                except Skip as reason:
+                    self.skip(f"syncs of {name}, {way}", reason)
+        self.say("syncs counted")
+        return found
+
+    def crowd(self) -> dict[str, dict[str, dict[str, float]]]:
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for name in ("postane", "aiosmtpd"):
+            peer = PEERS[name](self.work / f"{name}-crowd")
+            peer.remove()
+            tests: dict[str, Callable[[], dict[str, float]]] = {"idle": lambda: crowd.idle(peer, self.size.idle)}  # noqa: B023
+            if isinstance(peer, Postane):
+                if self.size.idle_tls:
+                    tests["idle_tls"] = lambda: crowd.idle_tls(peer, peer.submission, self.size.idle_tls)  # noqa: B023
+                tests["slow"] = lambda: crowd.slow(peer, 2000, self.size.slow_seconds)  # noqa: B023
+            try:
+                peer.start()
+                for kind, test in tests.items():
+                    try:
+                        found.setdefault(name, {})[kind] = test()
+                    except Skip as reason:
+                        self.skip(f"{kind} of {name}", reason)
+            except Skip as reason:
+                self.skip(f"crowd of {name}", reason)
+            finally:
+                peer.stop()
+                peer.remove()
+        self.say("idle and slow peers measured")
+        return found
+
+    def growth(self) -> dict[str, list[dict[str, float]]]:
+        found = {}
+        for name, test, sizes in (
+            ("queue", growth.queue, self.size.queue),
+            ("directory", growth.directory, self.size.domains),
+        ):
+            try:
+                found[name] = test(self.work / f"growth-{name}", list(sizes), self.size.mails)
+            except Skip as reason:
+                self.skip(f"growth of the {name}", reason)
+            self.say(f"growth of the {name} measured")
+        return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="one short round, few extras")
+    parser.add_argument("--full", action="store_true", help="long rounds, 100,000 queued mails, 10,000 domains")
+    parser.add_argument("--peers", help=f"only these, comma-separated: {', '.join(PEERS)}")
+    parser.add_argument("--loads", help="only these: a,b,c")
+    parser.add_argument("--ways", help="only these: held,delivered")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float, help="of one workload in one round")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder of all servers' files")
+    option = parser.parse_args()
+    size = QUICK if option.quick else FULL if option.full else NORMAL
+    part = bool(option.peers or option.loads or option.ways)
+    if option.rounds or option.seconds:
+        size = Size(
+            **(asdict(size) | {"rounds": option.rounds or size.rounds, "seconds": option.seconds or size.seconds})
+        )
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    _raise_file_limit()
+    STORE.mkdir(parents=True, exist_ok=True)
+    option.work.mkdir(parents=True, exist_ok=True)
+    bench = Bench(option.work, size, console)
+    try:
+        load.compiled()
+    except Skip as reason:
+        print(f"bench: {reason}", file=sys.stderr)
+        return 69
+    results: dict[str, Any] = {"format": 1, "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+    results["size"] = asdict(size)
+    results["machine"] = machine.facts(option.work)
+    try:
+        bench.start(option.peers.split(",") if option.peers else list(PEERS))
+        found = bench.side_by_side(
+            option.loads.split(",") if option.loads else list(LOADS),
+            option.ways.split(",") if option.ways else list(WAYS),
+        )
+        results["versions"] = {peer.name: peer.version for peer in bench.peers}
+    finally:
+        bench.stop()
+    results["syncs"] = {} if part else bench.syncs()
+    results["crowd"] = {} if part else bench.crowd()
+    results["growth"] = {} if part else bench.growth()
+    rows = samples.summed_up(found)
+    judged = goals.judged(rows, results["crowd"].get("postane", {}))
+    results["skipped"] = bench.skipped
+    table.print_all(console, results, rows, judged)
+    if not part:
+        results["rows"] = [asdict(row) for row in rows]
+        results["samples"] = [asdict(sample) for sample in found]
+        results["goals"] = [asdict(goal) | {"met": goal.met} for goal in judged]
+        results["postfix"] = {"shipped": SHIPPED, "tuned": TUNED}
+        _write(results, rows, console)
     return 0
+
+
+def _raise_file_limit() -> None:
+    """Ten thousand idle connections need as many open files, in the servers too, which inherit this."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _write(results: dict[str, Any], rows: list[samples.Row], console: Console) -> None:
+    path = ROOT / "bench" / "results" / "latest.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    facts = results["machine"]
+    caption = (
+        f"{results['at'][:10]} · {facts['cores']} cores, {facts['cpu']}, Linux {facts['kernel']}, "
+        f"{facts['file_system']} · the dashed line is tuned Postfix"
+    )
+    (ROOT / "docs" / "bench.svg").write_text(chart.drawn(rows, caption), "utf-8")
+    console.print(f"written: {path.relative_to(ROOT)}, docs/bench.svg", markup=False)
 
 
 if __name__ == "__main__":

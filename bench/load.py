@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from bench import packages
+from bench.peer import Skip
 
 HERE = Path(__file__).parent
 
@@ -29,13 +31,13 @@ LOADS = {load.name: load for load in (A, B, C)}
 
 
 def compiled() -> Path:
-    """The program, made anew where its source is newer. Raises RuntimeError where no C compiler is here."""
+    """The program, made anew where its source is newer. Raises Skip where no C compiler is here."""
     program, source = HERE / "build" / "load", HERE / "load.c"
     if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
         return program
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    compiler = packages.program("cc", "gcc libc6-dev")
     if compiler is None:
-        raise RuntimeError("a C compiler is needed for the load generator: apt-get install gcc libc6-dev")
+        raise Skip("a C compiler is needed for the load generator: apt-get install gcc libc6-dev")
     program.parent.mkdir(exist_ok=True)
     subprocess.run([compiler, "-O2", "-Wall", "-o", str(program), str(source)], check=True)
     return program
@@ -48,24 +50,29 @@ def command(mode: str, port: int, **options: object) -> list[str]:
     return words
 
 
-def send(load: Load, port: int, *, seconds: float = 0, messages: int = 0, domains: int = 1) -> dict[str, Any]:
-    """Sends until `messages` or `seconds` are reached. Returns load.c's figures; milliseconds and seconds."""
-    to = "u%u@demo.test" if domains == 1 else "u%u@d%d.test"
-    done = subprocess.run(
-        command(
-            "send",
-            port,
-            connections=load.connections,
-            per_connection=load.per_connection,
-            size=load.size,
-            seconds=seconds,
-            messages=messages,
-            to=to,
-            domains=domains,
-        ),
-        capture_output=True,
-        text=True,
-        check=True,
+def send(
+    load: Load,
+    port: int,
+    *,
+    seconds: float = 0,
+    messages: int = 0,
+    to: str = "u%u@demo.test",
+    to_count: int = 10,
+    domains: int = 1,
+) -> dict[str, Any]:
+    """Sends until `messages` were begun or `seconds` are over. Returns load.c's figures: milliseconds, seconds."""
+    words = command(
+        "send",
+        port,
+        connections=load.connections,
+        per_connection=load.per_connection,
+        size=load.size,
+        seconds=seconds,
+        messages=messages,
+        to=to,
+        to_count=to_count,
+        domains=domains,
     )
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout)
     return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,9 +13,28 @@ from bench.peer import Skip
 
 # What a server needs beside itself and what a minimal Debian may lack.
 NEEDS = {
-    "postfix": ("postfix", r"libicu\d+", "libnsl2", r"libtirpc3(t64)?"),
+    "postfix": ("postfix", r"libicu[0-9]+", "libnsl2", r"libtirpc3(t64)?"),
     "opensmtpd": ("opensmtpd", r"libevent-2\.1-7(t64)?", r"libevent-core-2\.1-7(t64)?", "libasr0"),
+    "rspamd": (
+        "rspamd",
+        r"lib(hyper|vector)scan[0-9]+",
+        r"libluajit2-5\.1-2",
+        r"libsodium[0-9]+",
+        r"libunwind8",
+        r"libglib2\.0-0(t64)?",
+        r"libpcre2-8-0",
+        r"libicu[0-9]+",
+    ),
 }
+
+
+def program(name: str, package: str) -> str | None:
+    """The path of a tool the benchmark itself uses; as root on Debian its package is installed where it is missing."""
+    if shutil.which(name) is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        print(f"bench: installing {package}", flush=True)
+        words = ["apt-get", "-qq", "install", "--no-install-recommends", "-y", *package.split()]
+        subprocess.run(words, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, capture_output=True)
+    return shutil.which(name)
 
 
 def unpacked(name: str, store: Path) -> Path:
@@ -42,7 +62,7 @@ def _wanted(name: str) -> list[str]:
     """The package and those of its libraries that this release of Debian has under one of their names."""
     found = []
     for pattern in NEEDS[name]:
-        if pattern.isidentifier() or "\\" not in pattern and "(" not in pattern:
+        if re.fullmatch(r"[a-z0-9.-]+", pattern):
             found.append(pattern)
             continue
         done = subprocess.run(["apt-cache", "search", "--names-only", f"^{pattern}$"], capture_output=True, text=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -10,11 +11,17 @@ import subprocess
 import time
 from pathlib import Path
 
+from bench import tree
+
 MAILBOXES = 10
 DOMAIN = "demo.test"
 
+# The load generator's connections come from 127.0.0.1 … 127.0.0.250: a server that looks its clients up by name shall
+# find them at once and not measure this machine's resolver. For servers that can be given an /etc/hosts of their own.
+HOSTS = "127.0.0.1 localhost\n" + "".join(f"127.0.0.{last} c{last}.far.test\n" for last in range(2, 251))
 
-class Skip(Exception):
+
+class Skip(Exception):  # noqa: N818 - not an error: the run goes on without it
     """This peer cannot run here, and why: printed and kept in the results; never a figure in its place."""
 
 
@@ -28,18 +35,19 @@ def free_port() -> int:
 class Peer:
     """One server over a folder of its own on the disk that all share. A subclass says how it is set up.
 
-    `name` stands in the table; `version` is known after `start`. `domains` is how many domains it hosts, each with
-    MAILBOXES mailboxes: u0 … u9 at demo.test, or at d0.test … where there are several.
+    `name` stands in the table; `version` is known after `start`. It hosts u0 … u9 at each of `domain_names`.
     """
 
     name = ""
+    queues = True  # False: a message is in its mailbox before the 250
     version = ""
     process: subprocess.Popen[bytes]
 
-    def __init__(self, folder: Path, *, domains: int = 1) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
-        self.domain_names = [DOMAIN] if domains == 1 else [f"d{number}.test" for number in range(domains)]
+        self.prefix: list[str] = []  # a tracer before the command; it must end up beside the server, not above it
+        self.domain_names = [DOMAIN]
 
     # What a subclass tells
 
@@ -82,7 +90,12 @@ class Peer:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / log).open("ab") as out:
             self.process = subprocess.Popen(  # type: ignore[call-overload]
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, **more
+                [*self.prefix, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                **more,
             )
 
     def wait_for_port(self, seconds: float = 30) -> None:
@@ -109,7 +122,14 @@ class Peer:
         try:
             self.process.wait(30)
         except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            self.kill()
+
+    def kill(self) -> None:
+        """The whole tree at once."""
+        if hasattr(self, "process"):
+            for pid in tree.processes(self.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self.process.wait()
 
     def remove(self) -> None:

@@ -2,7 +2,8 @@
 
 Two ways of measuring a workload:
 
-    held        accepted only: what is accepted stays in the queue (Postfix: HOLD; Postane: its queue process is stopped)
+    held        accepted only: what is accepted stays in the queue (Postfix: HOLD; Postane: its queue process is
+                stopped; OpenSMTPD: local delivery is paused)
     delivered   delivery runs beside, as in life: `rate` is what was accepted a second meanwhile, `end_to_end` is
                 messages over the time from the first connect to the last message in the mailbox
 """
@@ -12,26 +13,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from bench import load, tree
 from bench.load import Load
 from bench.peer import Peer
+from bench.samples import Sample
 
 WARM = 0.3  # seconds of the same load before each measurement: processes forked, caches filled, connections known
 DRAIN = 60.0  # seconds that a peer gets to bring what it accepted to the mailboxes
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One peer, one workload, one round. Rates in messages a second, latencies in ms, CPU in ms a message."""
-
-    peer: str
-    load: str
-    way: str
-    figures: dict[str, float]
-    first_error: str = ""
 
 
 def held(peer: Peer, work: Load, seconds: float) -> Sample:

@@ -55,3 +55,17 @@ def memory(root: int) -> int:
             continue
         kib += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
     return kib * 1024
+
+
+def running_with(word: str) -> list[int]:
+    """The processes that have `word` as a whole word of their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if word.encode() in words:
+                found.append(int(entry.name))
+    return found

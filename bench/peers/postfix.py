@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 from bench import packages
-from bench.peer import MAILBOXES, Peer, Skip, free_port
+from bench.peer import HOSTS, MAILBOXES, Peer, Skip, free_port
 
 # Everything a Debian main.cf says beyond paths and names. Chroot is off in both (no other effect on loopback).
 SHIPPED = {
@@ -73,15 +73,18 @@ scache    unix  -       -       n       -       1       scache
 postlog   unix-dgram n  -       n       -       1       postlogd
 """
 
-OWNED = "active bounce corrupt defer deferred flush hold incoming private saved trace".split()
+# In a mount namespace of its own, where the clients' addresses have names; it ends with master.
+START = 'mount --bind "$0" /etc/hosts && exec "$1" -d'
+
+OWNED = ("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "saved", "trace")
 OWNER, GROUP, MAILBOX_OWNER = "daemon", "games", "nobody"
 
 
 class Postfix(Peer):
     """`tuned` chooses between the two sets of settings."""
 
-    def __init__(self, folder: Path, store: Path, *, tuned: bool, domains: int = 1) -> None:
-        super().__init__(folder, domains=domains)
+    def __init__(self, folder: Path, store: Path, *, tuned: bool) -> None:
+        super().__init__(folder)
         self.name = "postfix-tuned" if tuned else "postfix"
         self._settings = TUNED if tuned else SHIPPED
         self._tuned = tuned
@@ -102,7 +105,12 @@ class Postfix(Peer):
         }
         self._run("postmap", f"hash:{self.folder / 'etc/mailboxes'}")
         self._run("postmap", f"hash:{self.folder / 'etc/domains'}")
-        self.spawn([str(self._root / "usr/lib/postfix/sbin/master"), "-d"], env=self._environment)
+        (self.folder / "hosts").write_text(HOSTS)
+        master = str(self._root / "usr/lib/postfix/sbin/master")
+        self.spawn(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", START, str(self.folder / "hosts"), master],
+            env=self._environment,
+        )
         self.wait_for_port()
 
     def _make_folders(self) -> None:
@@ -163,7 +171,12 @@ class Postfix(Peer):
         settings = names | self._settings
         (etc / "main.cf").write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
         (etc / "master.cf").write_text(
-            MASTER.format(port=self.port, held=self._held_port, smtpd="60" if self._tuned else "-", virtual="20" if self._tuned else "-")
+            MASTER.format(
+                port=self.port,
+                held=self._held_port,
+                smtpd="60" if self._tuned else "-",
+                virtual="20" if self._tuned else "-",
+            )
         )
         (etc / "dynamicmaps.cf").write_text("")
         (etc / "domains").write_text("".join(f"{name} x\n" for name in self.domain_names))

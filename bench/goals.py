@@ -1,0 +1,60 @@
+"""Where Postane wants to be, and whether this run got there. No I/O here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bench.samples import BASE, Row
+
+OURS = "postane"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """`got` is None where it was not measured; `least` says whether more is better."""
+
+    name: str
+    wanted: float
+    got: float | None
+    unit: str
+    least: bool = True
+
+    @property
+    def met(self) -> bool | None:
+        if self.got is None:
+            return None
+        return self.got >= self.wanted if self.least else self.got <= self.wanted
+
+
+def judged(rows: list[Row], crowd: dict[str, Any]) -> list[Goal]:
+    """Every goal with what was measured. `crowd`: what crowd.py found for Postane, by idle, idle_tls, slow."""
+    by_key = {(row.load, row.way, row.peer): row for row in rows}
+
+    def ratio(load: str, way: str, key: str) -> float | None:
+        row = by_key.get((load, way, OURS))
+        return row.ratios.get(key) if row else None
+
+    def p99(load: str, way: str) -> float | None:
+        ours, theirs = by_key.get((load, way, OURS)), by_key.get((load, way, BASE))
+        return ours.figures["p99"] / theirs.figures["p99"] if ours and theirs and theirs.figures["p99"] else None
+
+    def of(kind: str, key: str) -> float | None:
+        value = crowd.get(kind, {}).get(key)
+        return float(value) if value is not None else None
+
+    tree = by_key.get(("a", "delivered", OURS)) or by_key.get(("a", "held", OURS))
+    goals = [
+        Goal("a, accepted", 6, ratio("a", "held", "rate"), "× tuned Postfix"),
+        Goal("b, accepted", 8, ratio("b", "held", "rate"), "× tuned Postfix"),
+        Goal("c, accepted", 2, ratio("c", "held", "rate"), "× tuned Postfix"),
+        Goal("a, end to end", 3, ratio("a", "delivered", "end_to_end"), "× tuned Postfix"),
+        Goal("b, end to end", 3, ratio("b", "delivered", "end_to_end"), "× tuned Postfix"),
+    ]
+    goals += [Goal(f"{load}, p99", 1, p99(load, "held"), "× tuned Postfix", least=False) for load in "abc"]
+    goals += [
+        Goal("memory of the tree", 150, tree.figures["memory"] / 1e6 if tree else None, "MB", least=False),
+        Goal("an idle connection", 10, of("idle", "kib_each"), "KiB", least=False),
+        Goal("greeting beside slow peers, p99", 100, of("slow", "p99"), "ms", least=False),
+    ]
+    return goals

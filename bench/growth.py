@@ -1,0 +1,145 @@
+"""Does the cost of one mail stay flat while the queue and the directory grow?
+
+Queue: N mails wait for a destination that answers with a temporary failure (its name server says SERVFAIL); then others
+are delivered beside them. Directory: N domains with a mailbox each, and every mail goes to another of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench import load, rounds, tree
+from bench.load import Load
+from bench.peer import Skip
+from bench.peers.postane import Postane
+
+LOAD = Load("growth", 4096, 100)
+FAR = Load("far", 1024, 1000)
+
+
+@contextlib.contextmanager
+def failing_name_server() -> Iterator[int]:
+    """A DNS server on loopback that answers SERVFAIL (RFC 1035 4.1.1) to everything. Yields its port."""
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                question, peer = server.recvfrom(4096)
+                if len(question) > 12:
+                    # The header with QR and RD set, RCODE 2, and no section but the question (an OPT is left out).
+                    end = question.index(0, 12) + 5
+                    server.sendto(question[:2] + b"\x81\x82\0\1\0\0\0\0\0\0" + question[12:end], peer)
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield int(server.getsockname()[1])
+    finally:
+        server.close()
+
+
+def queue(folder: Path, sizes: list[int], messages: int) -> list[dict[str, float]]:
+    """For each size: ms of CPU a mail accepted and delivered beside that queue, end to end rate, memory, start time."""
+    found = []
+    with failing_name_server() as port:
+        peer = Postane(folder, name_server=f"127.0.0.1:{port}")
+        peer.remove()
+        try:
+            peer.start()
+            peer.run("alias", "add", "far@demo.test", "someone@far.test")
+            waiting = 0
+            for size in sizes:
+                if size > waiting:
+                    load.send(FAR, peer.port, messages=size - waiting, to="far@demo.test")
+                    waiting = size
+                    _calm(peer)
+                peer.stop()
+                begun = time.monotonic()
+                peer.start()
+                ready = time.monotonic() - begun
+                _calm(peer)
+                found.append(_measured(peer, messages, 1) | {"waiting": size, "start_seconds": ready})
+        finally:
+            peer.stop()
+            peer.remove()
+    return found
+
+
+def directory(folder: Path, sizes: list[int], messages: int) -> list[dict[str, float]]:
+    """For each number of domains: the first mails (nothing in memory, no mailbox made yet) and the same again."""
+    found = []
+    for size in sizes:
+        peer = Postane(folder)
+        peer.remove()
+        try:
+            peer.start()  # makes the directory's file
+            peer.stop()
+            fill_directory(folder / "dev" / "directory.sqlite3", size)
+            peer.domain_names = [f"d{number}.test" for number in range(size)]
+            peer.start()
+            first = _measured(peer, messages, size)
+            again = _measured(peer, messages, size)
+            found.append({"domains": size, "cpu_first": first["cpu"], **again})
+        finally:
+            peer.stop()
+            peer.remove()
+    return found
+
+
+def _measured(peer: Postane, messages: int, domains: int) -> dict[str, float]:
+    to = "u%u@demo.test" if domains == 1 else "u0@d%d.test"
+    boxes = 10 if domains == 1 else 1
+    before, begun = tree.cpu_seconds(peer.process.pid), time.monotonic()
+    sent = load.send(LOAD, peer.port, messages=messages, to=to, to_count=boxes, domains=domains)
+    arrived, ended = rounds.drain(peer, sent["messages"])
+    cpu = tree.cpu_seconds(peer.process.pid) - before
+    memory = tree.memory(peer.process.pid)
+    if arrived < messages:
+        raise Skip(f"{arrived} of {messages} arrived: {sent['first_error']}")
+    peer.empty()
+    return {
+        "cpu": 1000 * cpu / messages,
+        "rate": sent["rate"],
+        "end_to_end": messages / (ended - begun),
+        "memory": memory,
+    }
+
+
+def _calm(peer: Postane, seconds: float = 120) -> None:
+    """Until the tree uses less than a tenth of one processor: what it had to do with the queue is done."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        before = tree.cpu_seconds(peer.process.pid)
+        time.sleep(1.0)
+        if tree.cpu_seconds(peer.process.pid) - before < 0.1:
+            return
+    raise Skip(f"the queue was not calm after {seconds:.0f} s")
+
+
+def fill_directory(path: Path, domains: int) -> None:
+    """`domains` domains d0.test … with the account u0 each, in one transaction: by command it would take minutes."""
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        now = time.time()
+        tenant = database.execute("SELECT id FROM tenants ORDER BY id LIMIT 1").fetchone()[0]
+        secret = database.execute("SELECT hash FROM credentials LIMIT 1").fetchone()[0]
+        for number in range(domains):
+            name = f"d{number}.test"
+            domain = database.execute(
+                "INSERT INTO domains (tenant_id, name, active, created_at) VALUES (?, ?, 1, ?)", (tenant, name, now)
+            ).lastrowid
+            account = database.execute(
+                "INSERT INTO accounts (domain_id, address, local_part, display_name, quota_bytes, active, created_at)"
+                " VALUES (?, ?, 'u0', '', 0, 1, ?)",
+                (domain, f"u0@{name}", now),
+            ).lastrowid
+            database.execute(
+                "INSERT INTO credentials (account_id, kind, label, hash, created_at) VALUES (?, 'main', '', ?, ?)",
+                (account, secret, now),
+            )

@@ -1,0 +1,147 @@
+"""Rspamd from Debian's package, unpacked into a private folder: one for each server that asks it, with equal settings.
+
+Its rules are Debian's; what would ask the Internet (fuzzy hashes, its own update) is off, and every DNS question is
+answered at once with "no such name", so that a scan costs what its rules cost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+from bench import packages
+from bench.peer import Skip, free_port
+
+OWNER = "daemon"  # an account and a group that every Debian has
+
+OPTIONS = """
+dns {{ nameserver = ["127.0.0.1:{dns}"]; timeout = 1s; retransmits = 2; }}
+pidfile = "{folder}/run/rspamd.pid";
+control_socket = "{folder}/run/rspamd.sock mode=0600";
+"""
+LOCAL = {
+    "options.inc": OPTIONS,
+    "logging.inc": 'type = "file"; filename = "{folder}/log/rspamd.log"; level = "warning";\n',
+    "worker-normal.inc": 'bind_socket = "127.0.0.1:{http}"; count = 2;\n',
+    "worker-controller.inc": "enabled = false;\n",
+    "worker-fuzzy.inc": "enabled = false;\n",
+    "worker-proxy.inc": 'bind_socket = "127.0.0.1:{milter}"; milter = yes; count = 2;\n'
+    'timeout = 30s; upstream "local" {{ default = yes; self_scan = yes; }}\n',
+    "fuzzy_check.conf": "enabled = false;\n",
+    "greylist.conf": "enabled = false;\n",
+    "phishing.conf": "openphish_enabled = false; phishtank_enabled = false;\n",
+}
+
+
+class Rspamd:
+    """`http` and `milter` are its ports once it was started."""
+
+    def __init__(self, folder: Path, store: Path) -> None:
+        self.folder = folder
+        self.version = ""
+        self.http, self.milter = free_port(), free_port()
+        self._store = store
+        self._dns: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns once it answers. Raises Skip."""
+        if os.geteuid() != 0:
+            raise Skip("Rspamd must be started by root")
+        root = packages.unpacked("rspamd", self._store)
+        self.version = packages.version(root, "rspamd")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.copytree(root / "etc" / "rspamd", self.folder / "etc")
+        owner = pwd.getpwnam(OWNER)
+        for name in ("run", "db", "log"):
+            (self.folder / name).mkdir()
+            os.chown(self.folder / name, owner.pw_uid, owner.pw_gid)
+        self._dns = _no_such_name()
+        given = {"folder": self.folder, "http": self.http, "milter": self.milter, "dns": self._dns.getsockname()[1]}
+        for name, text in LOCAL.items():
+            (self.folder / "etc" / "local.d" / name).write_text(text.format(**given))
+        share = root / "usr/share/rspamd"
+        places = {
+            "CONFDIR": self.folder / "etc",
+            "LOCAL_CONFDIR": self.folder / "etc",
+            "RUNDIR": self.folder / "run",
+            "DBDIR": self.folder / "db",
+            "LOGDIR": self.folder / "log",
+            "SHAREDIR": share,
+            "PLUGINSDIR": share / "plugins",
+            "RULESDIR": share / "rules",
+            "LUALIBDIR": share / "lualib",
+            "WWWDIR": share / "www",
+        }
+        command = [
+            str(root / "usr/bin/rspamd"),
+            "-f",
+            "-u",
+            OWNER,
+            "-g",
+            OWNER,
+            "-c",
+            str(self.folder / "etc/rspamd.conf"),
+        ]
+        command += [f"--var={name}={path}" for name, path in places.items()]
+        libraries = f"{root / 'usr/lib/rspamd'}{os.pathsep}{packages.library_path(root)}"
+        with (self.folder / "stderr.log").open("wb") as out:
+            self._process = subprocess.Popen(
+                command,
+                env={"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": libraries},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        self._wait()
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        end = time.monotonic() + 60
+        while time.monotonic() < end and self._process.poll() is None:
+            with contextlib.suppress(OSError):
+                asked = urllib.request.Request(f"http://127.0.0.1:{self.http}/checkv2", b"Subject: x\r\n\r\nx\r\n")
+                if b'"action"' in urllib.request.urlopen(asked, timeout=20).read():
+                    return
+            time.sleep(0.2)
+        words = [path.read_text(errors="replace")[-300:] for path in self.folder.glob("**/*.log")]
+        raise Skip(f"Rspamd did not answer: {' '.join(' '.join(words).split())[-400:]}")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(10)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        if self._dns is not None:
+            self._dns.close()
+
+
+def _no_such_name() -> socket.socket:
+    """A DNS server on loopback that answers NXDOMAIN (RFC 1035 section 4.1.1) to everything; ends when closed."""
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                question, peer = server.recvfrom(4096)
+                if len(question) > 12:
+                    end = question.index(0, 12) + 5
+                    server.sendto(question[:2] + b"\x81\x83\0\1\0\0\0\0\0\0" + question[12:end], peer)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return server

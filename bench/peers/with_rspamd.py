@@ -1,0 +1,62 @@
+"""Both with Rspamd: Postane's filter on /checkv2, and Postfix (tuned) with Rspamd as a milter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from bench.peers.postane import Postane
+from bench.peers.postfix import Postfix
+from bench.peers.rspamd import Rspamd
+
+
+class PostaneRspamd(Postane):
+    """Mail that Rspamd cannot judge is deferred, as is the default."""
+
+    def __init__(self, folder: Path, store: Path) -> None:
+        super().__init__(folder)
+        self.name = "postane-rspamd"
+        self._rspamd = Rspamd(folder.with_name(f"{folder.name}.scanner"), store)
+        self._scans = False
+
+    def start(self) -> None:
+        if not self._scans:
+            self._rspamd.start()
+            self._scans = True
+        self.folder.mkdir(parents=True, exist_ok=True)
+        url = f"http://127.0.0.1:{self._rspamd.http}"
+        settings = {"filters": {"use": ["rspamd"], "options": {"rspamd": {"url": url, "timeout": 30}}}}
+        self.filters_file = self.folder / "filters.yml"
+        self.filters_file.write_text(json.dumps(settings))  # JSON is YAML too
+        super().start()
+        self.version += f" with Rspamd {self._rspamd.version}"
+
+    def stop(self) -> None:
+        super().stop()
+        self._rspamd.stop()
+
+    def remove(self) -> None:
+        super().remove()
+
+
+class PostfixRspamd(Postfix):
+    """Mail that Rspamd cannot judge is deferred here too."""
+
+    def __init__(self, folder: Path, store: Path) -> None:
+        super().__init__(folder, store, tuned=True)
+        self.name = "postfix-rspamd"
+        self._rspamd = Rspamd(folder.with_name(f"{folder.name}.scanner"), store)
+
+    def start(self) -> None:
+        self._rspamd.start()
+        self._settings = self._settings | {
+            "smtpd_milters": f"inet:127.0.0.1:{self._rspamd.milter}",
+            "milter_default_action": "tempfail",
+            "milter_protocol": "6",
+        }
+        super().start()
+        self.version += f" with Rspamd {self._rspamd.version}"
+
+    def stop(self) -> None:
+        super().stop()
+        self._rspamd.stop()
