@@ -151,7 +151,10 @@ def sign(
     return field + base64.b64encode(value) + b"\r\n" + message
 
 
-def sealed(message: bytes, domain: str, *, results: str = "spf=pass smtp.mailfrom=a@b.example", cv: str = "") -> bytes:
+RESULTS = "spf=pass smtp.mailfrom=a@b.example"
+
+
+def sealed(message: bytes, domain: str, *, results: str = RESULTS, cv: str = "", now: float = NOW) -> bytes:
     """The message with one more ARC set of `domain`, made by dkimpy. `cv` is what the sealer says of the chain so far.
 
     Without it the truth is assumed: none for the first set, pass for each further one.
@@ -166,7 +169,7 @@ def sealed(message: bytes, domain: str, *, results: str = "spf=pass smtp.mailfro
         pem(rsa_key()),
         f"mx.{domain}".encode(),
         include_headers=[b"from", b"to", b"subject", b"date"],
-        timestamp=int(NOW) - 60,
+        timestamp=int(now) - 60,
     )
     assert fields, "dkimpy made no set"
     return b"".join(fields) + message
