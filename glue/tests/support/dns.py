@@ -14,7 +14,7 @@ import dns.rrset
 class NameServer(asyncio.DatagramProtocol):
     """`records` by (name, type), each a list of texts; a name with any record exists. `faults` by name: an rcode.
 
-    A fault of None is silence.
+    A fault of None is silence. A CNAME is given as it is, without what it leads to.
     """
 
     def __init__(self) -> None:
@@ -53,6 +53,9 @@ class NameServer(asyncio.DatagramProtocol):
             response.set_rcode(fault)
         elif (name, kind) in self.records:
             response.answer.append(dns.rrset.from_text(question.name, self.ttl, "IN", kind, *self.records[name, kind]))
+        elif (name, "CNAME") in self.records:
+            target = self.records[name, "CNAME"]
+            response.answer.append(dns.rrset.from_text(question.name, self.ttl, "IN", "CNAME", *target))
         elif not any(known == name or known.endswith(f".{name}") for known, _ in self.records):
             response.set_rcode(dns.rcode.NXDOMAIN)
         assert self._transport is not None

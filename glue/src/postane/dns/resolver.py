@@ -94,7 +94,7 @@ class Resolver:
         """The answer to a question of an evaluation. Raises nothing: see Answer.failed."""
         try:
             # Octets as they are: what a macro made of a stranger's words is no presentation format with escapes.
-            name = dns.name.Name([*question.name.encode().split(b"."), b""])
+            name = dns.name.Name([*question.name.lower().encode().split(b"."), b""])
         except dns.exception.DNSException:
             return NO_SUCH_NAME
         try:

@@ -10,6 +10,7 @@ from dns.nameserver import Do53Nameserver
 
 from postane.config.model import Dns
 from postane.core.errors import ConfigError, TemporaryError
+from postane.core.question import NO_SUCH_NAME, Answer, Question
 from postane.dns.resolver import MailHost, NoSuchNameError, Resolver
 from support.dns import NameServer
 
@@ -65,6 +66,55 @@ def test_what_cannot_be_said_now_is_temporary(fault: dns.rcode.Rcode | None, wor
             await resolver.mail_hosts("x.test")
         with pytest.raises(TemporaryError):
             await resolver.addresses("x.test")
+
+    asked(test)
+
+
+def test_questions_of_evaluations() -> None:
+    async def test(server: NameServer, resolver: Resolver) -> None:
+        server.add("x.test", "MX", "20 b.x.test.", "10 A.x.test.", "30 .")
+        server.add("x.test", "A", "192.0.2.1", "192.0.2.2")
+        server.add("x.test", "AAAA", "2001:db8::1")
+        server.add("x.test", "TXT", '"v=spf1 " "-all"', '"other"')
+        server.add("1.2.0.192.in-addr.arpa", "PTR", "a.x.test.")
+        server.faults["down.test"] = dns.rcode.SERVFAIL
+        assert await resolver.ask(Question("x.test", "MX")) == Answer(("a.x.test", "b.x.test", ""))
+        assert sorted((await resolver.ask(Question("X.Test", "A"))).records) == ["192.0.2.1", "192.0.2.2"]
+        assert await resolver.ask(Question("x.test", "AAAA")) == Answer(("2001:db8::1",))
+        assert sorted((await resolver.ask(Question("x.test", "TXT"))).records) == ["other", "v=spf1 -all"]
+        assert await resolver.ask(Question("1.2.0.192.in-addr.arpa", "PTR")) == Answer(("a.x.test",))
+        assert await resolver.ask(Question("x.test", "PTR")) == Answer()
+        assert await resolver.ask(Question("gone.x.test", "A")) == NO_SUCH_NAME
+        assert "SERVFAIL" in (await resolver.ask(Question("down.test", "A"))).failed
+
+    asked(test)
+
+
+def test_odd_names_are_asked_as_they_are_and_impossible_ones_do_not_exist() -> None:
+    async def test(server: NameServer, resolver: Resolver) -> None:
+        server.add("x.test", "A", "192.0.2.1")
+        assert await resolver.ask(Question(r"a b\1@.x.test", "A")) == NO_SUCH_NAME
+        assert server.questions == [(r"a\032b\\1\@.x.test", "A")]
+        for name in ("two..dots.test", "a" * 64 + ".test", ".".join(["a" * 60] * 5)):
+            assert await resolver.ask(Question(name, "A")) == NO_SUCH_NAME
+        assert len(server.questions) == 1
+
+    asked(test)
+
+
+def test_an_alias_is_followed_where_the_server_does_not() -> None:
+    async def test(server: NameServer, resolver: Resolver) -> None:
+        server.add("www.x.test", "CNAME", "y.test.")
+        server.add("y.test", "CNAME", "z.test.")
+        server.add("z.test", "A", "192.0.2.1")
+        server.add("gone.x.test", "CNAME", "gone.test.")
+        server.add("loop.test", "CNAME", "pool.test.")
+        server.add("pool.test", "CNAME", "loop.test.")
+        assert await resolver.ask(Question("www.x.test", "A")) == Answer(("192.0.2.1",))
+        assert await resolver.addresses("www.x.test", ipv6=False) == ("192.0.2.1",)
+        assert await resolver.ask(Question("www.x.test", "TXT")) == Answer()
+        assert await resolver.ask(Question("gone.x.test", "A")) == NO_SUCH_NAME
+        assert "aliases" in (await resolver.ask(Question("loop.test", "A"))).failed
 
     asked(test)
 

@@ -101,7 +101,8 @@ class _Run:
 
     def __init__(self, client: Client, local: str, domain: str) -> None:
         mapped = client.ip.ipv4_mapped if isinstance(client.ip, IPv6Address) else None
-        self.ip: Ip = mapped or client.ip  # section 5: ::ffff:192.0.2.1 is an IPv4 client
+        # Section 5: ::ffff:192.0.2.1 is an IPv4 client. A zone index (fe80::1%eth0) is this host's affair.
+        self.ip: Ip = mapped or type(client.ip)(int(client.ip))
         self.lookups = 0
         self.void_lookups = 0
         v6 = isinstance(self.ip, IPv6Address)
@@ -110,7 +111,7 @@ class _Run:
             "s": f"{local}@{domain}",
             "l": local,
             "o": domain,
-            "i": ".".join(self.ip.exploded.replace(":", "")) if v6 else str(self.ip),
+            "i": ".".join(self.ip.exploded.replace(":", "")).upper() if v6 else str(self.ip),
             "v": "ip6" if v6 else "in-addr",
             "h": _domain(client.helo) or client.helo,
             "c": str(self.ip),
