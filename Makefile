@@ -29,7 +29,10 @@ test: lint test-fast ## everything: also kill -9, containers, the demo twice, th
 	@$(BIN)/python scripts/demo check
 	@molecule/run
 
+bench: tools ## Postane beside Postfix, OpenSMTPD and aiosmtpd: table, docs/bench.svg, bench/results (QUICK=1, FULL=1)
+	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(FULL),--full)
+
 changelog: tools ## make a release's section of CHANGELOG.md: make changelog VERSION=0.2.0
 	@$(BIN)/python scripts/changelog $(VERSION)
 
-.PHONY: help tools demo demo-down lint test-fast test changelog
+.PHONY: help tools demo demo-down lint test-fast test bench changelog

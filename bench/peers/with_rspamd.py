@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+import yaml
 
 from bench.peers.postane import Postane
 from bench.peers.postfix import Postfix
@@ -27,16 +28,13 @@ class PostaneRspamd(Postane):
         url = f"http://127.0.0.1:{self._rspamd.http}"
         settings = {"filters": {"use": ["rspamd"], "options": {"rspamd": {"url": url, "timeout": 30}}}}
         self.filters_file = self.folder / "filters.yml"
-        self.filters_file.write_text(json.dumps(settings))  # JSON is YAML too
+        self.filters_file.write_text(yaml.safe_dump(settings))
         super().start()
         self.version += f" with Rspamd {self._rspamd.version}"
 
     def stop(self) -> None:
         super().stop()
         self._rspamd.stop()
-
-    def remove(self) -> None:
-        super().remove()
 
 
 class PostfixRspamd(Postfix):
