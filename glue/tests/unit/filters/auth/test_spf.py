@@ -533,6 +533,14 @@ def test_p(names: list[str], more: str, chosen: str) -> None:
     assert check(zone).explanation == chosen
 
 
+def test_p_looks_at_ten_names_at_most() -> None:
+    zone = Zone(record("v=spf1 -all exp=e.example", "e.example TXT %{p}"))
+    for at in range(11):
+        zone.add(REVERSE4, "PTR", f"h{at}.x.example")
+        zone.add(f"h{at}.x.example", "A", "192.0.2.99" if at < 10 else IP4)
+    assert check(zone).explanation == "unknown"
+
+
 def test_a_name_that_is_too_long_loses_labels_on_the_left() -> None:
     label = "a" * 49
     zone = Zone(record(f"v=spf1 exists:%{{l}}.{label}.{label}.{label}.{label}.x.example -all"))
