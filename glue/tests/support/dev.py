@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 POSTANE = Path(sys.executable).parent / "postane"
@@ -26,11 +27,22 @@ def free_port() -> int:
 class Dev:
     """One `postane dev` over a folder that outlives its processes."""
 
-    def __init__(self, folder: Path, *, workers: int = 2, accounts: int = 3) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        workers: int = 2,
+        accounts: int = 3,
+        log: Path | None = None,
+        before: Sequence[str] = (),
+        more: Sequence[str] = (),
+    ) -> None:
+        """`before` is a command that runs the command behind it in its own place (`exec`); `more` are options."""
         self.folder = folder
         self.smtp, self.submission = free_port(), free_port()
         self.people = [f"user{number}" for number in range(accounts)]
         self._command = [
+            *before,
             str(POSTANE),
             "dev",
             f"--dir={folder}",
@@ -38,9 +50,10 @@ class Dev:
             f"--submission=127.0.0.1:{self.submission}",
             f"--workers={workers}",
             *(f"--account={name}:password-{name}" for name in self.people),
+            *more,
         ]
         self.process: subprocess.Popen[bytes] | None = None
-        self.log = folder.with_suffix(".log")
+        self.log = log or folder.with_suffix(".log")
 
     def start(self) -> float:
         """Returns the seconds until `ready`."""
@@ -67,6 +80,11 @@ class Dev:
         self.process.wait()
         self._forget()
 
+    def close(self) -> None:
+        """At the end of a test, whatever came of it: nothing of the tree stays."""
+        if self.process is not None:
+            self.kill()
+
     def stop(self) -> int:
         assert self.process is not None
         self.process.terminate()
@@ -87,13 +105,18 @@ class Dev:
 
     def delivered(self) -> Counter[str]:
         """How often each mark (see `message`) lies in the mailboxes; a mail that was altered is marked so."""
-        found: Counter[str] = Counter()
-        for path in self.folder.glob("vmail/*/*/Maildir/new/*"):
-            octets = path.read_bytes()
-            mark = octets.partition(b"X-Mark: ")[2].partition(b"\r\n")[0].decode()
-            text = octets[octets.find(b"Subject: ") :]
-            found[mark if mark == digest(text) else f"altered {path}"] += 1
-        return found
+        return delivered(self.folder)
+
+
+def delivered(folder: Path) -> Counter[str]:
+    """How often each mark (see `message`) lies in the mailboxes; a mail that was altered is marked so."""
+    found: Counter[str] = Counter()
+    for path in (*folder.glob("vmail/*/*/Maildir/new/*"), *folder.glob("vmail/*/*/Maildir/cur/*")):
+        octets = path.read_bytes()
+        mark = octets.partition(b"X-Mark: ")[2].partition(b"\r\n")[0].decode()
+        text = octets[octets.find(b"Subject: ") :]
+        found[mark if mark == digest(text) else f"altered {path}"] += 1
+    return found
 
 
 def digest(text: bytes) -> str:
