@@ -37,12 +37,14 @@ class Stop:
             with suppress(BlockingIOError, BrokenPipeError):
                 os.write(self._pipes.status, ALIVE)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._event.wait(), 2.0)
+                async with asyncio.timeout(2.0):
+                    await self._event.wait()
 
     async def respite(self, seconds: float) -> bool:
         """Waits so long, unless it is to stop: then it returns False at once."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopped.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
         return not self._stopped.is_set()
 
     @property

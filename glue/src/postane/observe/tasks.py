@@ -13,6 +13,8 @@ from postane.observe.log import get_logger
 
 _log = get_logger("tasks")
 
+_CANCEL_AGAIN = 0.5  # seconds
+
 T = TypeVar("T")
 
 
@@ -52,8 +54,13 @@ class Tasks:
         return not pending
 
     async def close(self) -> None:
-        """Cancels what still runs and waits for it."""
-        running = list(self._tasks)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        """Cancels what still runs and waits for it.
+
+        Again and again: what a task calls may lose a cancellation (asyncio.wait_for before Python 3.12 does when what
+        it waited for came in the same turn), and then the task would be waited for for ever.
+        """
+        running = set(self._tasks)
+        while running:
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN)

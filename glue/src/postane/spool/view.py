@@ -359,8 +359,10 @@ class SpoolView:
         return self._writer.new_id()
 
     async def wait(self, timeout: float) -> None:  # noqa: ASYNC109 (the port's name)
+        # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the wake-up.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), max(timeout, 0.001))
+            async with asyncio.timeout(max(timeout, 0.001)):
+                await self._woken.wait()
         self._woken.clear()
 
     def _on_wake(self) -> None:

@@ -52,8 +52,9 @@ def nobody_is_left_behind() -> Iterator[None]:
             running.process.kill()
             running.process.wait()
         for pid in {int(line.split()[1]) for line in running.notes.read_text().splitlines()}:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            with suppress(OSError):
+                if str(running.notes).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
     _started.clear()
 
 

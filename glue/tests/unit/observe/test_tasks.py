@@ -31,3 +31,28 @@ def test_drain_gives_up_and_close_cancels() -> None:
         assert task.cancelled()
 
     asyncio.run(main())
+
+
+def test_a_task_that_loses_a_cancellation_is_cancelled_again() -> None:
+    lost = 0
+
+    async def deaf() -> None:
+        nonlocal lost
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                if lost:
+                    raise
+                lost += 1
+
+    async def main() -> None:
+        tasks = Tasks()
+        task = tasks.start("deaf", deaf())
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await tasks.close()
+        assert task.cancelled()
+
+    asyncio.run(main())
+    assert lost == 1

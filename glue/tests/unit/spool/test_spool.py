@@ -341,3 +341,16 @@ async def test_poll_of_a_long_spool_looks_for_no_names(tmp_path: Path) -> None:
         assert [message.id for message in view.poll()] == [message_id]
     await view.close()
     await writer.close()
+
+
+@asynchronous
+async def test_who_waits_for_news_can_be_cancelled_in_the_turn_that_brings_them(tmp_path: Path) -> None:
+    view = SpoolView(tmp_path, SETTINGS)
+    waiting = asyncio.create_task(view.wait(60))
+    await asyncio.sleep(0.05)
+    view._woken.set()
+    await asyncio.sleep(0)  # what it waits for is there, but it has not seen it yet
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await view.close()
