@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from html import escape
 
-from bench.samples import BASE, Row
+from bench.samples import BASE, RSPAMD_BASE, Row, base_of
 
 WIDTH, LEFT, RIGHT = 760, 150, 70
 BAR, GAP, HEAD = 15, 5, 34
@@ -28,24 +28,26 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 }"""
 
 TITLES = {
-    ("a", "held"): "a · accepted, one 4 KiB message a connection",
-    ("b", "held"): "b · accepted, many 4 KiB messages a connection",
-    ("c", "held"): "c · accepted, 1 MiB messages",
-    ("a", "delivered"): "a · end to end, into the mailbox",
-    ("b", "delivered"): "b · end to end, into the mailbox",
-    ("c", "delivered"): "c · end to end, into the mailbox",
+    ("a", "held", BASE): "a · accepted, one 4 KiB message a connection",
+    ("b", "held", BASE): "b · accepted, many 4 KiB messages a connection",
+    ("c", "held", BASE): "c · accepted, 1 MiB messages",
+    ("a", "delivered", BASE): "a · end to end, into the mailbox",
+    ("b", "delivered", BASE): "b · end to end, into the mailbox",
+    ("c", "delivered", BASE): "c · end to end, into the mailbox",
+    ("a", "held", RSPAMD_BASE): "a · accepted, both with Rspamd",
+    ("b", "held", RSPAMD_BASE): "b · accepted, both with Rspamd",
 }
 
 
 def drawn(rows: list[Row], caption: str) -> str:
     """The SVG document. Rows without a ratio to tuned Postfix have no bar."""
     groups = []
-    for (load, way), title in TITLES.items():
+    for (load, way, base), title in TITLES.items():
         key = "rate" if way == "held" else "end_to_end"
         bars = [
             (row.peer, row.figures[key], row.ratios[key])
             for row in rows
-            if (row.load, row.way) == (load, way) and key in row.ratios
+            if (row.load, row.way, base_of(row.peer)) == (load, way, base) and key in row.ratios
         ]
         if bars:
             groups.append((title, bars))
@@ -77,7 +79,7 @@ def _bar(y: int, peer: str, rate: float, ratio: float, scale: float) -> list[str
     kind = "ours" if peer.startswith("postane") else "bar"
     width = max(ratio * scale, 1.0)
     middle = y + BAR - 3
-    words = f"{rate:,.0f}/s" if peer == BASE else f"{ratio:.1f}× · {rate:,.0f}/s"
+    words = f"{rate:,.0f}/s" if peer == base_of(peer) else f"{ratio:.1f}× · {rate:,.0f}/s"
     return [
         f'<text x="{LEFT - 8}" y="{middle}" text-anchor="end">{escape(peer)}</text>',
         f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{width:.1f}" height="{BAR}" rx="2"/>',

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bench.samples import BASE, Row
+from bench.samples import BASE, RSPAMD, Row
 
 OURS = "postane"
 
@@ -51,6 +51,9 @@ def judged(rows: list[Row], crowd: dict[str, Any]) -> list[Goal]:
         Goal("a, end to end", 3, ratio("a", "delivered", "end_to_end"), "× tuned Postfix"),
         Goal("b, end to end", 3, ratio("b", "delivered", "end_to_end"), "× tuned Postfix"),
     ]
+    with_rspamd = by_key.get(("a", "held", OURS + RSPAMD))
+    got = with_rspamd.ratios.get("rate") if with_rspamd else None
+    goals.append(Goal("a, accepted, with Rspamd", 2.5, got, "× Postfix with its milter"))
     goals += [Goal(f"{load}, p99", 1, p99(load, "held"), "× tuned Postfix", least=False) for load in "abc"]
     goals += [
         Goal("memory of the tree", 150, tree.figures["memory"] / 1e6 if tree else None, "MB", least=False),

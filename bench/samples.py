@@ -1,4 +1,7 @@
-"""One measurement, and what is made of many: medians, and ratios to tuned Postfix. No I/O here."""
+"""One measurement, and what is made of many: medians, and ratios to tuned Postfix. No I/O here.
+
+Servers with Rspamd are compared with tuned Postfix with Rspamd as its milter.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 BASE = "postfix-tuned"
+RSPAMD = "-rspamd"  # ends the name of a server that asks it
+RSPAMD_BASE = "postfix-rspamd"
+
+
+def base_of(peer: str) -> str:
+    return RSPAMD_BASE if peer.endswith(RSPAMD) else BASE
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +35,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The medians of one peer's rounds of a workload. `ratios` hold the same keys where a rate of BASE is known."""
+    """The medians of one peer's rounds of a workload. `ratios` hold the same keys where a rate of its base is known."""
 
     peer: str
     load: str
@@ -49,7 +58,7 @@ def summed_up(samples: Iterable[Sample]) -> list[Row]:
     middles = {key: _middle([one.figures for one in group]) for key, group in groups.items()}
     rows = []
     for (load, way, peer), group in groups.items():
-        mine, base = middles[load, way, peer], middles.get((load, way, BASE), {})
+        mine, base = middles[load, way, peer], middles.get((load, way, base_of(peer)), {})
         ratios = {key: mine[key] / base[key] for key in RATES if mine.get(key) and base.get(key)}
         error = next((one.first_error for one in group if one.first_error), "")
         rows.append(Row(peer, load, way, len(group), mine, ratios, error))

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.goals import Goal
-from bench.samples import Row
+from bench.samples import RSPAMD_BASE, Row, base_of
 
 LOAD_WORDS = {
     "a": "a: one 4 KiB message a connection, 50 connections",
@@ -34,6 +34,14 @@ def cells(row: Row) -> list[str]:
         f"{figures['memory'] / 1e6:.0f}",
         f"{figures['errors']:.0f}",
     ]
+
+
+def grouped(rows: list[Row]) -> dict[tuple[str, str, str], list[Row]]:
+    """The rows of each table, by workload, way, and what they are compared with."""
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.load, row.way, base_of(row.peer)), []).append(row)
+    return groups
 
 
 def _times(ratio: float | None) -> str:
@@ -63,10 +71,9 @@ def growth_cells(found: list[dict[str, float]], key: str) -> list[list[str]]:
 
 
 def print_all(console: Console, results: dict[str, Any], rows: list[Row], goals: list[Goal]) -> None:
-    groups = dict.fromkeys((row.load, row.way) for row in rows)
-    for load, way in groups:
-        lines = [cells(row) for row in rows if (row.load, row.way) == (load, way)]
-        _print(console, f"{LOAD_WORDS[load]} · {WAY_WORDS[way]}", COLUMNS, lines)
+    for (load, way, base), group in grouped(rows).items():
+        with_what = " · with Rspamd" if base == RSPAMD_BASE else ""
+        _print(console, f"{LOAD_WORDS[load]} · {WAY_WORDS[way]}{with_what}", COLUMNS, [cells(row) for row in group])
     for row in rows:
         if row.first_error:
             console.print(f"{row.peer} {row.load} {row.way}: first error: {row.first_error}", markup=False)
