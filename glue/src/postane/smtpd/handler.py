@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any, Protocol
@@ -51,6 +51,8 @@ class DraftBody(Body, Protocol):
     """A body that grows while it arrives (see spool.draft)."""
 
     def append(self, block: bytes) -> None: ...
+
+    def overwrite(self, patches: Iterable[tuple[int, bytes]]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -382,6 +384,13 @@ class MailHandler:
                 log.info("refused", trace_id=envelope.id, client_ip=peer.ip, reply=str(reply), reason=verdict.why)
                 return reply
             head += b"".join(f"{name}: {value}\r\n".encode() for name, value in verdict.headers)
+            if verdict.patches:
+                try:
+                    await asyncio.get_running_loop().run_in_executor(None, draft.overwrite, verdict.patches)
+                except SpoolFullError as error:
+                    self.handle_reset(server)
+                    log.error("spool_full", trace_id=envelope.id, reason=str(error))
+                    return NO_ROOM
         if peer.login and self._signer is not None:
             domain = transaction.sender.key_domain if transaction.sender else peer.login.rpartition("@")[2]
             try:

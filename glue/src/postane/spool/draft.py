@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from postane.core.errors import SpoolFullError
@@ -75,6 +75,30 @@ class Draft:
             self._crc = zlib.crc32(block, self._crc)
         self._in_file = self.size
         self._blocks = []
+
+    def overwrite(self, patches: Iterable[tuple[int, bytes]]) -> None:
+        """Puts octets in the place of others, each at its offset. Blocks if the text lies in a file.
+
+        Raises SpoolFullError, and ValueError for a patch that does not lie within the text.
+        """
+        patches = list(patches)
+        if any(at < 0 or at + len(octets) > self.size for at, octets in patches):
+            raise ValueError("a patch lies outside of the text")
+        if self._fd < 0:
+            text = bytearray(b"".join(self._blocks))
+            for at, octets in patches:
+                text[at : at + len(octets)] = octets
+            self._blocks = [bytes(text)]
+            return
+        self.flush()
+        try:
+            for at, octets in patches:
+                os.pwrite(self._fd, octets, at)
+        except OSError as error:
+            raise SpoolFullError(f"{self.path}: {error.strerror}") from error
+        self._crc = 0
+        for chunk in self.chunks():
+            self._crc = zlib.crc32(chunk, self._crc)
 
     def crc(self) -> int:
         """CRC-32 of a spilled text, counted while it came in. Raises SpoolFullError."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+import zlib
 from pathlib import Path
+
+import pytest
 
 from postane.spool.draft import Draft
 
@@ -26,4 +29,25 @@ def test_pieces_keep_their_order(tmp_path: Path) -> None:
         draft.append(piece)
     assert draft.spilled
     assert draft.bytes() == text
+    draft.discard()
+
+
+@pytest.mark.parametrize("limit", [1_000_000, 5_000])
+def test_octets_are_overwritten_in_memory_and_in_the_file(tmp_path: Path, limit: int) -> None:
+    draft = Draft(tmp_path, "x", limit)
+    for _ in range(300):
+        draft.append(b"0123456789" * 10)
+    text = bytearray(draft.bytes())
+    text[5:8], text[15_000:15_004] = b"abc", b"wxyz"
+    draft.overwrite([(5, b"abc"), (15_000, b"wxyz")])
+    assert draft.spilled is (limit < 30_000)
+    assert draft.bytes() == text
+    assert draft.size == len(text)
+    if draft.spilled:
+        assert draft.crc() == zlib.crc32(text)
+    draft.append(b"more")
+    assert draft.bytes() == text + b"more"
+    for at, octets in ((draft.size - 1, b"ab"), (-1, b"a")):
+        with pytest.raises(ValueError, match="outside"):
+            draft.overwrite([(at, octets)])
     draft.discard()
