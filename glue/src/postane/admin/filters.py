@@ -13,6 +13,7 @@ from postane.core.address import Address
 from postane.core.envelope import Envelope, Recipient
 from postane.core.peer import Peer, Service
 from postane.core.verdict import Verdict
+from postane.dns.shared import shared
 from postane.filters import registry
 from postane.filters.base import Tools
 from postane.filters.pipeline import Judged
@@ -70,7 +71,7 @@ async def try_message(
         client_ip=peer.ip,
         helo=peer.helo,
     )
-    pipeline = registry.make(config, Tools(config.host, config.dns, time.time))
+    pipeline = registry.make(config, Tools(config.host, config.dns, time.time, shared(config.dns)))
     with TemporaryDirectory() as folder:
         body = Draft(Path(folder), "message", config.spool.large_message)
         body.append(text)

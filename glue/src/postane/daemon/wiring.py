@@ -7,6 +7,7 @@ import time
 from postane.config.model import Config
 from postane.daemon.smtpd import Parts
 from postane.directory.lookup import Lookup
+from postane.dns.shared import shared
 from postane.filters import registry
 from postane.filters.base import Tools
 from postane.filters.dkim_sign import DkimSigner, SigningKey
@@ -24,7 +25,7 @@ def smtp_parts(config: Config) -> Parts:
             return [SigningKey(key.selector, key.algorithm, key.path) for key in lookup.signing_keys(domain)]
 
         signer = DkimSigner(keys, time.time)
-    pipeline = registry.make(config, Tools(config.host, config.dns, time.time))
+    pipeline = registry.make(config, Tools(config.host, config.dns, time.time, shared(config.dns)))
     return Parts(lookup, pipeline, signer)
 
 

@@ -19,6 +19,7 @@ Filters of a phase run side by side, so none may count on another having run bef
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
@@ -29,6 +30,7 @@ from postane.core.address import Address
 from postane.core.envelope import Envelope
 from postane.core.peer import Peer
 from postane.core.ports import Body, Now
+from postane.core.question import Ask
 from postane.core.verdict import ACCEPT, Decision, Verdict
 
 PHASES = ("connect", "mail", "rcpt", "data")
@@ -46,13 +48,21 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = "defer"
 
 
+def _no_resolver() -> Ask:
+    raise RuntimeError("this filter asks the DNS, and was given no resolver")
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a filter may use beside its options. `host` is this host's name; `dns` says whom to ask."""
+    """What a filter may use beside its options. `host` is this host's name; `dns` says whom to ask.
+
+    `resolver()` is called by a filter that asks the DNS, once, when it is made; all share one cache of answers.
+    """
 
     host: str
     dns: Dns
     now: Now
+    resolver: Callable[[], Ask] = _no_resolver
 
 
 O_co = TypeVar("O_co", bound=Options, covariant=True)
