@@ -6,8 +6,6 @@ Sources: RFC 6376 section 3.6.1 (the key record), RFC 8463 (Ed25519), RFC 8301 (
 from __future__ import annotations
 
 import base64
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from postane.directory.key import Key, folder_of
+from postane.storage.durable import sync_folder, write_file
 from postane.storage.ownership import hand_over
 from postane.storage.schema import DkimKey, Domain
 
@@ -66,12 +65,7 @@ def _make_file(state: Path, domain: str, selector: str, algorithm: str) -> str:
         if not level.exists():
             level.mkdir(mode=0o700, parents=True, exist_ok=True)
             hand_over(level, state)
-    # Complete and synced before it has its name: a crash leaves no half key under a selector that is used.
-    fd, name = tempfile.mkstemp(dir=folder, prefix=".new-")  # mode 0600
-    with os.fdopen(fd, "wb") as file:
-        file.write(octets)
-        file.flush()
-        os.fsync(file.fileno())
-    hand_over(Path(name), state)
-    Path(name).rename(folder / f"{selector}.pem")
+            sync_folder(level.parent)
+    # Whole and on the disk before its row is: a crash leaves no selector without its key.
+    write_file(folder / f"{selector}.pem", octets, state)
     return base64.b64encode(public).decode("ascii")
