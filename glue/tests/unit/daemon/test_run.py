@@ -27,7 +27,7 @@ NEVER = {
 }
 PORTS = free_port(), free_port()
 # Loaded after the fork, by the queue's process alone.
-ONLY_QUEUE = ["aiosmtplib", "postane.delivery.smtp", "postane.queue.runner", "postane.bounce.notices"]
+ONLY_QUEUE = ["postane.delivery.smtp", "postane.queue.runner", "postane.bounce.notices"]
 
 
 def start(folder: Path, *options: str) -> tuple[float, float, str]:
