@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import ssl
 import time
+import tracemalloc
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from random import Random
@@ -400,5 +402,171 @@ def test_address_literal() -> None:
         assert fates(outcomes) == ["relayed"]
         assert fates(await n.transport().deliver(*mail("a@[127.0.0.99]"))) == ["failed"]
         assert len(peer.received) == 1
+
+    net(test)
+
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
+
+async def scripted(n: Net, serve: Serve) -> asyncio.Server:
+    """A server of the test's own at far.test."""
+    server = await asyncio.start_server(serve, "127.0.0.2", 0)
+    n.port = server.sockets[0].getsockname()[1]
+    n.dns.add("far.test", "A", "127.0.0.2")
+    return server
+
+
+class Pipelining:
+    """A server that answers a group of commands only once it has all of it, as DATA's place in it tells."""
+
+    def __init__(self, rcpt: dict[str, str] | None = None, data: str = "354 go") -> None:
+        self.rcpt = rcpt or {}
+        self.data = data
+        self.groups: list[list[str]] = []
+        self.texts: list[bytes] = []
+        self.connections = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        writer.write(b"220 x\r\n")
+        await reader.readline()
+        writer.write(b"250-x\r\n250-PIPELINING\r\n250 SIZE\r\n")
+        group: list[str] = []
+        while line := (await reader.readline()).decode().strip():
+            group.append(line)
+            if line == "RSET":
+                writer.write(b"250 ok\r\n")
+                group = []
+            if line != "DATA":
+                continue
+            replies = [self.rcpt.get(one.partition("<")[2].rstrip(">"), "250 ok") for one in group[1:-1]]
+            writer.write("".join(f"{reply}\r\n" for reply in ["250 ok", *replies, self.data]).encode())
+            self.groups.append(group)
+            group = []
+            if self.data.startswith("354"):
+                text = b""
+                while not (b"\r\n" + text).endswith(b"\r\n.\r\n"):
+                    text += await reader.readline()
+                self.texts.append(text)
+                writer.write(b"250 kept\r\n" if len(text) > 3 else b"554 nothing for nobody\r\n")
+        writer.close()
+
+
+def test_transaction_is_one_group_where_pipelining_is_offered() -> None:
+    async def test(n: Net) -> None:
+        peer = Pipelining({"no@far.test": "550 5.1.1 Nobody"})
+        server = await scripted(n, peer.serve)
+        transport = n.transport()
+        outcomes = await transport.deliver(*mail("a@far.test", "no@far.test", "b@far.test", text=b"A: b\r\n\r\n.x\r\n"))
+        assert fates(outcomes) == ["relayed", "failed", "relayed"]
+        assert str(outcomes[1].reply) == "550 5.1.1 Nobody"
+        assert fates(await transport.deliver(*mail("c@far.test"))) == ["relayed"]
+        assert peer.connections == 1
+        assert [len(group) for group in peer.groups] == [5, 3]
+        assert peer.texts == [b"A: b\r\n\r\n..x\r\n.\r\n", TEXT + b".\r\n"]
+        server.close()
+
+    net(test)
+
+
+@pytest.mark.parametrize("data", ["354 go", "503 5.5.1 no recipients"])
+def test_group_of_which_no_recipient_is_taken_leaves_the_connection_sound(data: str) -> None:
+    async def test(n: Net) -> None:
+        peer = Pipelining({"no@far.test": "550 5.1.1 Nobody"}, data)
+        server = await scripted(n, peer.serve)
+        transport = n.transport()
+        (outcome,) = await transport.deliver(*mail("no@far.test"))
+        assert str(outcome.reply) == "550 5.1.1 Nobody"
+        peer.data = "354 go"
+        assert fates(await transport.deliver(*mail("a@far.test"))) == ["relayed"]
+        assert peer.connections == 1
+        assert peer.texts[-1] == TEXT + b".\r\n"
+        server.close()
+
+    net(test)
+
+
+def test_refusal_in_the_midst_of_the_text_counts() -> None:
+    async def test(n: Net) -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"220 x\r\n")
+            while line := await reader.readline():
+                writer.write(b"354 go\r\n" if line.startswith(b"DATA") else b"250 ok\r\n")
+                if line.startswith(b"DATA"):
+                    await reader.readexactly(50_000)
+                    writer.write(b"552 5.3.4 More than we want\r\n")
+                    await writer.drain()
+                    return writer.transport.abort() if reader.at_eof() else writer.close()
+            return None
+
+        server = await scripted(n, serve)
+        text = b"A: b\r\n\r\n" + b"x" * 70 * 400_000 + b"\r\n"
+        (outcome,) = await n.transport(data_timeout=5.0).deliver(*mail("a@far.test", text=text))
+        assert str(outcome.reply) == "552 5.3.4 More than we want"
+        server.close()
+
+    net(test)
+
+
+def test_what_is_said_before_tls_does_not_count_under_it() -> None:
+    async def test(n: Net) -> None:
+        lines: list[bytes] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            lines.append(b"connect")
+            writer.write(b"220 x\r\n")
+            while line := await reader.readline():
+                lines.append(line[:4])
+                if line.startswith(b"EHLO"):
+                    writer.write(b"250-x\r\n250 STARTTLS\r\n")
+                elif line.startswith(b"STARTTLS"):
+                    writer.write(b"220 go\r\n250-x\r\n")
+                elif line.startswith(b"DATA"):
+                    writer.write(b"354 go\r\n")
+                    await reader.readuntil(b"\r\n.\r\n")
+                    writer.write(b"250 ok\r\n")
+                else:
+                    writer.write(b"250 ok\r\n")
+
+        server = await scripted(n, serve)
+        assert fates(await n.transport().deliver(*mail("a@far.test"))) == ["relayed"]
+        assert lines[:6] == [b"connect", b"EHLO", b"STAR", b"connect", b"EHLO", b"MAIL"]
+        server.close()
+
+    net(test)
+
+
+def test_large_message_takes_no_memory(tmp_path: Path) -> None:
+    async def test(n: Net) -> None:
+        received = 0
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal received
+            writer.write(b"220 x\r\n")
+            while line := await reader.readline():
+                writer.write(b"354 go\r\n" if line.startswith(b"DATA") else b"250 ok\r\n")
+                while line.startswith(b"DATA") and (block := await reader.read(65_536)):
+                    received += len(block)
+                    if block.endswith(b"\r\n.\r\n"):
+                        writer.write(b"250 ok\r\n")
+                        break
+
+        server = await scripted(n, serve)
+        path = tmp_path / "text"
+        path.write_bytes(b"A: b\r\n\r\n" + (b"x" * 70 + b"\r\n") * 500_000)
+        with path.open("rb") as file:
+            text = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        message, to = mail("a@far.test")
+        message.chunks = lambda: [text]  # type: ignore[method-assign]
+        tracemalloc.start()
+        (outcome,) = await n.transport(data_timeout=10.0, command_timeout=10.0).deliver(message, to)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert outcome.fate.value == "relayed"
+        assert received == len(text) + 3
+        print(f"{len(text) / 1e6:.0f} MB sent with {peak / 1e6:.1f} MB of memory")
+        assert peak < 4_000_000
+        server.close()
 
     net(test)

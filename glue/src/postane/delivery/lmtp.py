@@ -19,9 +19,9 @@ from postane.core.outcome import Fate, Outcome
 from postane.core.ports import Claimed
 from postane.core.reply import Reply
 from postane.delivery.dots import Piece, stuffed
-from postane.delivery.lmtp_wire import ConnectionLostError, Wire
 from postane.delivery.mailbox_name import mailbox_name
 from postane.delivery.pool import Pool
+from postane.delivery.wire import ConnectionLostError, Wire
 from postane.delivery.words import silence
 
 REMOTE = "lmtp"

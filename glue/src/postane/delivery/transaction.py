@@ -7,13 +7,14 @@ too large (RFC 1870), or in need of SMTPUTF8 (RFC 6531 section 3.5; such mail is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from postane.core.address import Address
 from postane.core.envelope import Envelope, Recipient
 from postane.core.errors import AddressError
 from postane.core.reply import Reply
+from postane.delivery.dots import Piece
 
 _UTF8_REFUSED = Reply(553, "5.6.7", "The address or message is in UTF-8, which the receiving server does not take")
 
@@ -71,14 +72,18 @@ def commands(request: Request, recipients: Sequence[Recipient]) -> tuple[str, di
     return " ".join(parts), refused
 
 
-def needs_smtputf8(envelope: Envelope, text: bytes) -> bool:
+def needs_smtputf8(envelope: Envelope, text: Iterable[Piece]) -> bool:
     """True if the sender's local part or a header is in UTF-8 and the mail came as SMTPUTF8."""
     if not on_wire(envelope.sender, utf8=False).isascii():
         return True
     if not envelope.smtputf8:
         return False  # raw 8-bit headers of old software go as they came
-    end = text.find(b"\r\n\r\n")
-    return not text[: end if end >= 0 else len(text)].isascii()
+    head = bytearray()
+    for piece in text:
+        head += piece
+        if (end := head.find(b"\r\n\r\n")) >= 0:
+            return not head[:end].isascii()
+    return not head.isascii()
 
 
 def on_wire(address: str, *, utf8: bool) -> str:

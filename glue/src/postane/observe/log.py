@@ -23,7 +23,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 _SECRET = ("password", "passwd", "secret", "token", "authorization", "credential", "private_key", "cookie")
-_QUIET = {"mail.log": logging.WARNING, "asyncio": logging.WARNING, "aiosmtplib": logging.WARNING}
+_QUIET = {"mail.log": logging.WARNING, "asyncio": logging.WARNING}
 
 Logger = FilteringBoundLogger
 

@@ -44,9 +44,10 @@ def test_u_labels_become_a_labels_without_smtputf8() -> None:
 
 def test_need_of_smtputf8() -> None:
     text = "Subject: ölçü\r\n\r\n".encode()
-    assert needs_smtputf8(envelope(smtputf8=True), text)
-    assert not needs_smtputf8(envelope(), text), "raw 8-bit headers go as they came"
-    assert not needs_smtputf8(envelope(smtputf8=True), "Subject: x\r\n\r\nölçü".encode())
+    assert needs_smtputf8(envelope(smtputf8=True), [text])
+    assert needs_smtputf8(envelope(smtputf8=True), [text[:3], memoryview(text)[3:10], text[10:]])
+    assert not needs_smtputf8(envelope(), [text]), "raw 8-bit headers go as they came"
+    assert not needs_smtputf8(envelope(smtputf8=True), [b"Subject: x\r\n\r", "\nölçü".encode()])
 
 
 def test_xtext() -> None:

@@ -1,12 +1,14 @@
-"""One LMTP connection (RFC 2033): writes commands in groups and matches the replies that come back in order.
+"""One connection to a server of SMTP or LMTP: writes commands in groups, matches the replies that come in order.
 
 Replies are futures in the order of the commands, so that a whole transaction is two writes (RFC 2920), whatever the
-number of recipients. Errors: ConnectionLostError for anything that ends the connection, TimeoutError for silence.
+number of recipients. A text goes out in pieces as they lie in the spool; of a large one no more than a stride is
+buffered. Errors: ConnectionLostError for anything that ends the connection, TimeoutError for silence.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import cast
@@ -16,6 +18,7 @@ from postane.delivery.dots import Piece
 from postane.delivery.words import reply_of
 
 MAX_REPLY = 64 * 1024
+_FIRST_DIGIT = ("2", "3", "4", "5")  # RFC 5321 section 4.2.1
 _JOIN_BELOW = 128 * 1024  # octets up to which pieces are joined for one write
 
 
@@ -53,7 +56,7 @@ class Wire(asyncio.Protocol):
             self._line(line.rstrip(b"\r").decode("utf-8", "replace"))
 
     def _line(self, line: str) -> None:
-        if len(line) < 3 or not line[:3].isdigit() or line[3:4] not in ("", " ", "-"):
+        if line[:1] not in _FIRST_DIGIT or not line[:3].isdigit() or len(line) < 3 or line[3:4] not in ("", " ", "-"):
             self._fail(ConnectionLostError(f"the server sent what is no reply: {line[:80]!r}"))
             return
         self._lines.append(line[4:])
@@ -107,6 +110,26 @@ class Wire(asyncio.Protocol):
         self._waiters.extend(waiters)
         return waiters
 
+    async def ask(self, command: str, seconds: float) -> Reply:
+        """One command and its reply. Raises as `answer`."""
+        waiter = self.expect()[0]
+        self.send(command.encode() + b"\r\n")
+        return await self.answer(waiter, seconds)
+
+    async def start_tls(self, context: ssl.SSLContext, name: str | None, seconds: float) -> None:
+        """After the server's word to STARTTLS. Raises ConnectionLostError, OSError (of TLS too), TimeoutError."""
+        if self._lost is not None or self._transport is None:
+            raise self._lost or ConnectionLostError("not connected")
+        if self._buffer or self._lines:
+            # RFC 3207 section 4.2: nothing that was said in clear may count as said under TLS.
+            raise ConnectionLostError("the server went on talking before TLS began")
+        transport = await self._loop.start_tls(
+            self._transport, self, context, server_hostname=name, ssl_handshake_timeout=seconds
+        )
+        if transport is None:
+            raise ConnectionLostError("the server closed the connection")
+        self._transport = transport
+
     async def answer(self, waiter: asyncio.Future[Reply], seconds: float) -> Reply:
         """Raises ConnectionLostError, or TimeoutError after which the connection is of no more use."""
         if waiter.done():
@@ -154,6 +177,15 @@ class Wire(asyncio.Protocol):
                 except TimeoutError:
                     self.discard()
                     raise
+
+    def leave(self) -> None:
+        """Says farewell, waits for nothing, and closes."""
+        if self.usable and self._transport is not None and not self._transport.is_closing():
+            self._lost = ConnectionLostError("closed")
+            self._transport.write(b"QUIT\r\n")
+            self._transport.close()
+        else:
+            self.discard()
 
     def discard(self) -> None:
         self._fail(ConnectionLostError("given up"))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from postane.delivery.lmtp_wire import Wire
+from postane.delivery.wire import Wire
 
 
 class Transport(asyncio.Transport):
