@@ -8,8 +8,8 @@ records of an earlier life, which the segment's serial number tells apart. A rec
 
 followed by the envelope (JSON) and the inline text. The text of a message is the inline text and, for a large message,
 the file named by the message id behind it (its length is 0 where there is none). `head CRC` covers the header before
-it and the envelope. All numbers are little-endian; the CRC is CRC-32 (zlib). A record that does not check out ends
-the log: it was being written when the machine stopped.
+it and the envelope. All numbers are little-endian; the CRC is CRC-32 (zlib). Where no record checks out and none
+follows that does, the log ends: what stands there was being written when the machine stopped (see `scan`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ from postane.core.errors import CorruptSpoolError
 FORMAT = 1
 
 PAGE = 4096
-_SEGMENT = struct.Struct("<8sHxx4xQ")  # magic, format, serial; then at fixed offsets what changes:
+_SEGMENT = struct.Struct("<8sHxx4xQ")  # magic, format, serial; then their CRC, then at fixed offsets words that change:
 _SEGMENT_MAGIC = b"PSTNSEG\n"
-DURABLE_AT = 64  # u64: every record before this offset is synced
-SEALED_AT = 72  # u64: 1 once nothing more is written
+DURABLE_AT = 64  # every record before this offset is synced
+SEALED_AT = 72  # 1 once nothing more is written
+TRUSTED_AT = 80  # set by recovery: DURABLE as the dead writer left it; a record behind it may never have been whole
+JOURNALED_AT = 88  # 1 once the segment's journal has its name on the disk
 _WORD = struct.Struct("<Q")
+_VALUE = (1 << 48) - 1  # the 16 bits above are the check
 
 _RECORD = struct.Struct("<4sB3xQIIQII")
 _CRC = struct.Struct("<I")
@@ -63,7 +66,8 @@ def pack_segment(serial: int) -> bytes:
     """The header page of a new segment: nothing durable, not sealed."""
     page = bytearray(PAGE)
     _SEGMENT.pack_into(page, 0, _SEGMENT_MAGIC, FORMAT, serial)
-    _WORD.pack_into(page, DURABLE_AT, PAGE)
+    _CRC.pack_into(page, _SEGMENT.size, zlib.crc32(page[: _SEGMENT.size]))
+    page[DURABLE_AT : DURABLE_AT + 8] = word(PAGE)
     return bytes(page)
 
 
@@ -76,15 +80,25 @@ def segment_serial(page: bytes | memoryview, name: str) -> int:
         raise CorruptSpoolError(f"{name}: not a spool segment")
     if version != FORMAT:
         raise CorruptSpoolError(f"{name}: segment format {version} is not known to this version")
+    if _CRC.unpack_from(page, _SEGMENT.size)[0] != zlib.crc32(page[: _SEGMENT.size]):
+        raise CorruptSpoolError(f"{name}: the header of the segment does not check out")
     return int(serial)
 
 
 def word(value: int) -> bytes:
-    return _WORD.pack(value)
+    """A word of the header page, below 2^48, with its check: it is written alone, in one store."""
+    return _WORD.pack(value | _check(value) << 48)
 
 
 def read_word(page: bytes | memoryview, at: int) -> int:
-    return int(_WORD.unpack_from(page, at)[0])
+    """The value of a word; -1 where none was written or it does not check out."""
+    (raw,) = _WORD.unpack_from(page, at)
+    value = int(raw) & _VALUE
+    return value if raw >> 48 == _check(value) else -1
+
+
+def _check(value: int) -> int:
+    return zlib.crc32(_WORD.pack(value)) & 0xFFFF
 
 
 def crc(blocks: Iterable[bytes | bytearray | memoryview]) -> int:
@@ -124,6 +138,11 @@ def read_record(log: memoryview | bytes, at: int, serial: int) -> Record | None:
     except msgspec.DecodeError:
         return None
     return Record(envelope, text_at, end, text_crc, file_length, file_crc)
+
+
+def mark(serial: int) -> bytes:
+    """How each record of this segment begins."""
+    return _RECORD.pack(_RECORD_MAGIC, FORMAT, serial, 0, 0, 0, 0, 0)[:16]
 
 
 def text_ok(log: memoryview | bytes, record: Record) -> bool:

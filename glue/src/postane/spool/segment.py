@@ -9,10 +9,11 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from postane.core.errors import SpoolFullError
-from postane.spool import record
+from postane.core.errors import CorruptSpoolError, SpoolFullError
+from postane.spool import record, scan
 
 SUFFIX = ".seg"
 FREE_SUFFIX = ".free"
@@ -92,45 +93,56 @@ def _empty_file(folder: Path, size: int) -> tuple[int, Path]:
 
 
 def recover(path: Path) -> int:
-    """Seals a segment whose writer is gone, at the end of the last record that checks out. Returns records kept.
+    """Seals a segment whose writer is gone, behind the last record that checks out. Returns records kept.
 
-    What checks out is kept even if its 250 was never said; it is synced first, so that the queue never acts on what
-    a power cut could still take away.
+    What checks out is kept even if its 250 was never said, and even behind octets that do not; it is synced first, so
+    that the queue never acts on what a power cut could still take away. Raises CorruptSpoolError for no segment.
     """
     kept = 0
-    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as log:
-        view = memoryview(log)
-        try:
-            serial = record.segment_serial(view, str(path))
-            if record.read_word(view, record.SEALED_AT):
-                return 0
-            durable = max(record.read_word(view, record.DURABLE_AT), record.PAGE)
-            at = record.PAGE
-            while (found := record.read_record(view, at, serial)) is not None:
-                if found.end > durable and not record.text_ok(view, found):
-                    break
-                at = found.end
-                kept += 1
-        finally:
-            view.release()
-        os.fdatasync(file.fileno())
-        log[record.DURABLE_AT : record.DURABLE_AT + 8] = record.word(at)
-        log[record.SEALED_AT : record.SEALED_AT + 8] = record.word(1)
-        log.flush(0, record.PAGE)
+    with path.open("r+b") as file:
+        if os.fstat(file.fileno()).st_size < record.PAGE:
+            raise CorruptSpoolError(f"{path}: the segment is shorter than its header")
+        with mmap.mmap(file.fileno(), 0) as log:
+            with memoryview(log) as view:
+                serial = record.segment_serial(view, str(path))
+                if record.read_word(view, record.SEALED_AT) == 1:
+                    return 0
+                durable = max(record.read_word(view, record.DURABLE_AT), record.PAGE)
+            end = record.PAGE
+            for found in scan.walk(log, serial, len(log), durable):
+                if isinstance(found, record.Record):
+                    end = found.end
+                    kept += 1
+            os.fdatasync(file.fileno())
+            # The mark never goes back: what was safe once and does not check out now is damage, and has to be told.
+            for at, value in (
+                (record.TRUSTED_AT, durable),
+                (record.DURABLE_AT, max(end, durable)),
+                (record.SEALED_AT, 1),
+            ):
+                log[at : at + 8] = record.word(value)
+            log.flush(0, record.PAGE)
     return kept
 
 
-def large_texts(path: Path) -> list[str]:
-    """The ids of the messages of a sealed segment whose text lies in a file."""
+def large_texts(path: Path) -> tuple[list[str], bool]:
+    """The ids of the messages of a sealed segment whose text lies in a file; False: damage may hide some.
+
+    Raises CorruptSpoolError for no segment.
+    """
     log = path.read_bytes()
     serial = record.segment_serial(log, str(path))
-    found = []
-    at = record.PAGE
-    while (one := record.read_record(log, at, serial)) is not None:
-        if one.file_length:
-            found.append(one.envelope.id)
-        at = one.end
-    return found
+    end = record.read_word(log, record.DURABLE_AT)
+    found = list(scan.walk(log, serial, end if end >= 0 else len(log), len(log)))
+    names = [one.envelope.id for one in found if isinstance(one, record.Record) and one.file_length]
+    return names, all(isinstance(one, record.Record) for one in found)
+
+
+def mark_journaled(path: Path) -> None:
+    """Says in a segment that it has a journal: one that is lost later is missed. Only a witness, so nothing depends
+    on whether it can be written."""
+    with suppress(OSError), path.open("r+b") as file:
+        os.pwrite(file.fileno(), record.word(1), record.JOURNALED_AT)
 
 
 def sync_folder(folder: Path) -> None:

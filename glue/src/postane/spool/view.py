@@ -24,10 +24,10 @@ from postane.core.envelope import Envelope
 from postane.core.errors import CorruptSpoolError, TemporaryError
 from postane.core.outcome import Progress
 from postane.core.ports import Body, Claimed
-from postane.spool import journal, record
+from postane.spool import journal, record, scan
 from postane.spool.inflight import InFlight
 from postane.spool.journal import Journal, Line
-from postane.spool.segment import FREE_SUFFIX, SUFFIX, lock_folder, recover, sync_folder
+from postane.spool.segment import FREE_SUFFIX, SUFFIX, lock_folder, mark_journaled, recover, sync_folder
 from postane.spool.writer import LARGE, WAKE, SpoolWriter
 
 log = structlog.get_logger("spool")
@@ -120,7 +120,8 @@ class _Segment:
         self.at = record.PAGE
         self.living = 0
         self.read_up = False  # sealed, and read to its end
-        self.corrupt = False
+        self.corrupt = False  # something in it is damaged: it stays until an operator has seen it
+        self.journal_lost = False
         self.known: dict[str, Progress | None] = {}  # by the journal, until all that it speaks of is read; None: done
         self._resident = 0
 
@@ -128,6 +129,10 @@ class _Segment:
         return self.path.parent / LARGE / message_id
 
     def read_journal(self) -> None:
+        """Where the journal is gone, what was delivered is delivered again: all messages are in doubt."""
+        if record.read_word(self.view, record.JOURNALED_AT) == 1 and not self.journal.path.exists():
+            log.error("journal_lost", file=str(self.journal.path), hint="its messages may come twice")
+            self.journal_lost = True
         for line in journal.read(self.journal.path):
             if line.done:
                 self.known[line.message_id] = None
@@ -136,18 +141,20 @@ class _Segment:
 
     def read_on(self, most: int) -> list[SpooledMessage]:
         """New durable messages, at most so many."""
-        sealed = bool(record.read_word(self.view, record.SEALED_AT))
+        sealed = record.read_word(self.view, record.SEALED_AT) == 1
         durable = record.read_word(self.view, record.DURABLE_AT)
+        if durable < 0 and sealed:
+            log.error("segment_corrupt", file=str(self.path), at=record.DURABLE_AT, hint="postane queue check")
+            self.corrupt = True
+            durable = scan.log_end(self._map, self.serial)
+        trusted = record.read_word(self.view, record.TRUSTED_AT) if sealed else -1
         found: list[SpooledMessage] = []
         began = self.at
         while self.at < durable and len(found) < most:
             one = record.read_record(self.view, self.at, self.serial)
-            if one is None:
-                # Durable octets that do not check out: the disk has lied. Say so and stop here; nothing is deleted.
-                log.error("segment_corrupt", file=str(self.path), at=self.at)
-                self.corrupt = True
-                self.at = durable
-                break
+            if one is None or (0 <= trusted < one.end and not record.text_ok(self.view, one)):
+                self._skip(one, durable, torn=0 <= trusted <= self.at)
+                continue
             progress = self.known.get(one.envelope.id, _NOTHING)
             if progress is not None:
                 found.append(SpooledMessage(self, self.at, one, progress))
@@ -162,6 +169,28 @@ class _Segment:
             self._resident = 0
             self._map.madvise(mmap.MADV_DONTNEED)
         return found
+
+    def _skip(self, one: record.Record | None, durable: int, *, torn: bool) -> None:
+        """Goes on behind octets that do not check out: mail may follow. Nothing is deleted.
+
+        `torn`: they were never known to be safe, so no 250 was said for them, or the disk lied about the very last.
+        """
+        after = scan.next_record(self._map, self.at + 1 if one is None else one.end, durable, self.serial)
+        facts = {"file": str(self.path), "at": self.at, "octets": after - self.at}
+        if one is not None:
+            facts["trace_id"] = one.envelope.id
+        if torn:
+            log.warning("segment_torn", **facts)
+        else:
+            log.error("segment_corrupt", **facts, hint="postane queue check")
+            self.corrupt = True
+        self.at = after
+
+    def twice(self, message: SpooledMessage) -> None:
+        """The message is known from elsewhere already: its twin is delivered."""
+        log.error("message_twice", file=str(self.path), trace_id=message.id, hint="postane queue check")
+        self.living -= 1
+        self.corrupt = True
 
     @property
     def spent(self) -> bool:
@@ -225,7 +254,10 @@ class SpoolView:
             while unread or self._open(folder, unread):
                 segment = unread[0]
                 for message in segment.read_on(most - len(found)):
-                    message.doubtful = self._flight.doubtful(message.id)
+                    if message.id in self._messages:
+                        segment.twice(message)
+                        continue
+                    message.doubtful = segment.journal_lost or self._flight.doubtful(message.id)
                     self._messages[message.id] = message
                     found.append(message)
                 if len(found) >= most:
@@ -251,13 +283,16 @@ class SpoolView:
             except FileNotFoundError:
                 continue
             except (CorruptSpoolError, ValueError) as error:
-                log.error("segment_unreadable", file=str(path), reason=str(error))
-                self._unreadable.add(path)
+                self._unreadable_is(path, error)
                 continue
             segment.read_journal()
             self._segments[path] = segment
             unread.append(segment)
         return bool(unread)
+
+    def _unreadable_is(self, path: Path, error: Exception) -> None:
+        log.error("segment_unreadable", file=str(path), reason=str(error), hint="postane queue check")
+        self._unreadable.add(path)
 
     def _adopt_orphans(self) -> None:
         """Seals what dead workers left, at the first poll and every few seconds: their messages are mail like any."""
@@ -271,8 +306,12 @@ class SpoolView:
                 continue
             try:
                 for path in folder.glob(f"*{SUFFIX}"):
-                    if path not in self._segments or not self._segments[path].read_up:
+                    if path in self._unreadable or (path in self._segments and self._segments[path].read_up):
+                        continue
+                    try:
                         recover(path)
+                    except CorruptSpoolError as error:
+                        self._unreadable_is(path, error)
                 self._drop_strays(folder)
             finally:
                 os.close(lock)
@@ -282,7 +321,14 @@ class SpoolView:
         for path in folder.glob(f"*{JOURNAL_SUFFIX}"):
             segment = path.with_suffix(SUFFIX)
             # One that is known is being retired at this moment, and its name's end is not synced yet.
-            if segment not in self._segments and not segment.exists():
+            if segment in self._segments or segment in self._unreadable or segment.exists():
+                continue
+            waiting = journal.waiting(journal.read(path))
+            if waiting:
+                # No step of ours leaves this: the segment was lost with mail in it. What names that mail is kept.
+                log.error("segment_lost", file=str(segment), messages=sorted(waiting), hint="postane queue check")
+                self._unreadable.add(segment)
+            else:
                 path.unlink(missing_ok=True)
 
     # -- writing --------------------------------------------------------------------------------------------------
@@ -383,11 +429,16 @@ class SpoolView:
 
 def _sync_journals(work: list[tuple[Journal, bytes]], gone: list[Path]) -> None:
     """In a thread: all lines to their files, then one sync a file, then what they allow to be unlinked."""
-    new = {lines.path.parent for lines, data in work if lines.write(data)}
+    for lines, data in work:
+        lines.write(data)
     for lines, _ in work:
         lines.sync()
-    for folder in new:
+    new = [lines for lines, _ in work if not lines.named]
+    for folder in {lines.path.parent for lines in new}:
         sync_folder(folder)
+    for lines in new:
+        lines.named = True
+        mark_journaled(lines.path.with_suffix(SUFFIX))
     for path in gone:
         path.unlink(missing_ok=True)
 

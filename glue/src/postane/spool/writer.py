@@ -23,7 +23,7 @@ from threading import Thread
 
 from postane.config.model import Spool
 from postane.core.envelope import Envelope
-from postane.core.errors import PostaneError, SpoolFullError, TemporaryError
+from postane.core.errors import CorruptSpoolError, PostaneError, SpoolFullError, TemporaryError
 from postane.core.ids import make_id
 from postane.core.ports import Body
 from postane.spool import record
@@ -89,7 +89,8 @@ class SpoolWriter:
         self.root = root
         self.folder, self._lock = _take_folder(root)
         for segment in sorted(self.folder.glob(f"*{SUFFIX}")):
-            recover(segment)
+            with suppress(CorruptSpoolError):  # the queue tells it, and keeps the file
+                recover(segment)
         self._large = self.folder / LARGE
         self._large.mkdir(mode=0o700, exist_ok=True)
         _drop_unfinished(self.folder)
@@ -318,7 +319,13 @@ def _drop_unfinished(folder: Path) -> None:
     if not strays:
         return
     for segment in folder.glob(f"*{SUFFIX}"):
-        for message_id in large_texts(segment):
+        try:
+            names, whole = large_texts(segment)
+        except CorruptSpoolError:
+            whole = False
+        if not whole:
+            return  # one of them may be named by a record that is damaged: an operator looks first
+        for message_id in names:
             strays.pop(message_id, None)
     for path in strays.values():
         path.unlink(missing_ok=True)

@@ -30,7 +30,7 @@ def test_torn_end(tmp_path: Path) -> None:
         assert lines(path)[-1] == "c!"
     path.write_bytes(whole)
     assert lines(path) == ["a", "b!"]
-    assert next(read(path)).progress == Progress(held=True)
+    assert read(path)[0].progress == Progress(held=True)
 
 
 def test_a_flipped_bit_ends_it(tmp_path: Path) -> None:
