@@ -92,8 +92,8 @@ def test_many_at_once_and_over_again(tmp_path: Path, first: InFlight) -> None:
     ids = [an_id(number) for number in range(3000)]
     for one in ids:
         first.begin(one)
-    assert all(made(tmp_path).doubtful(one) for one in ids)
     first = made(tmp_path)
+    assert all(first.doubtful(one) for one in ids)
     size = (tmp_path / "inflight").stat().st_size
     for _ in range(3):
         for one in ids:
