@@ -20,7 +20,9 @@ from postane.observe.metrics import Metrics
 GROUP = "postane.filters"
 
 BUILTIN = {
+    "authentication": "postane.filters.authentication:Authentication",
     "rspamd": "postane.filters.rspamd:Rspamd",
+    "spf": "postane.filters.spf:Spf",
 }
 
 

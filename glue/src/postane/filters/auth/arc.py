@@ -27,15 +27,16 @@ _INSTANCE = re.compile(rb"[ \t\r\n]*i[ \t\r\n]*=[ \t\r\n]*([0-9]{1,2})[ \t\r\n]*
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """`sealers` are the domains of the seals, oldest first; `oldest_pass` is that of section 5.2 step 5: the lowest
-    set whose signature still holds, 0 if all do. `results` is the newest ARC-Authentication-Results without its i=."""
+    """`sealers` are the domains of the seals, `results` the values of ARC-Authentication-Results without their i=, both
+    oldest first. `oldest_pass` is that of section 5.2 step 5: the lowest set whose signature still holds, 0 if all do.
+    """
 
     cv: Result
     instances: int = 0
     reason: str = ""
     sealers: tuple[str, ...] = ()
     oldest_pass: int = 0
-    results: bytes = b""
+    results: tuple[bytes, ...] = ()
     temporary: bool = False
 
 
@@ -85,7 +86,7 @@ async def verify(message: Message, ask: Ask, now: Now) -> Chain:
         if not _still_holds(signature, message, keys):
             break
         oldest -= 1
-    results = _INSTANCE.sub(b"", sets[-1].results.value, count=1)
+    results = tuple(_INSTANCE.sub(b"", one.results.value, count=1) for one in sets)
     return Chain(
         Result.PASS, len(sets), "", tuple(seal.domain for seal in seals), 0 if oldest == 1 else oldest, results
     )

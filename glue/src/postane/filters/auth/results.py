@@ -14,13 +14,17 @@ from postane.filters.auth.arc import Chain
 from postane.filters.auth.dkim import Signed
 from postane.filters.auth.dkim_key import Result
 from postane.filters.auth.dmarc import Evaluation
-from postane.filters.auth.message import Field
+from postane.filters.auth.message import Field, split
 
 NAME = b"authentication-results"
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~\-\x80-\U0010ffff]+")
 # A domain, or an address without quotes in it, is a pvalue as it stands (section 2.2).
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9!#$%&'*+./=?^_`{|}~\-\x80-\U0010ffff]*@)?[A-Za-z0-9._\-\x80-\U0010ffff]+")
+_VISIBLE = re.compile(rb"[^ \t\r\n]")
+_COMMENT = re.compile(r"\([^()\\\"]*\)")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_CLAIM = b"X-Authentication-Claim"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _LONGEST = 200  # characters of one value
 _WIDTH = 78
@@ -98,6 +102,36 @@ def is_ours(field: Field, authserv_id: str) -> bool:
     name = authserv_id.lower()
     written = _authserv_id(text)
     return name in text if written is None else written == name
+
+
+def blanked(head: bytes, authserv_id: str) -> list[tuple[int, bytes]]:
+    """Octets for the fields of a header (CRLF line ends) that claim to be ours, each with its offset.
+
+    The field keeps its length and its folds; its name becomes one that nobody reads, and what it claims is gone.
+    """
+    if NAME not in head.lower():
+        return []
+    patches = []
+    at = 0
+    for field in split(head):
+        at = head.index(field.raw, at)
+        if is_ours(field, authserv_id):
+            name, _, value = field.raw.partition(b":")
+            patches.append((at, _CLAIM.ljust(len(name))[: len(name)] + b":" + _VISIBLE.sub(b".", value)))
+        at += len(field.raw)
+    return patches
+
+
+def says_dmarc_pass(value: bytes, domain: str) -> bool:
+    """True if Authentication-Results of another say that DMARC passed for an author domain."""
+    text = _COMMENT.sub(" ", value.decode("utf-8", "replace"))
+    if "(" in text or ")" in text:
+        return False  # a comment in a comment, or one without an end: not worth a guess
+    for part in _QUOTED.sub('""', text).lower().split(";")[1:]:
+        words = part.split()
+        if words[:1] == ["dmarc=pass"] and f"header.from={domain}" in words:
+            return True
+    return False
 
 
 def without_ours(fields: Iterable[Field], authserv_id: str) -> tuple[Field, ...]:

@@ -14,7 +14,7 @@ from postane.filters.auth.dkim_key import Result
 from postane.filters.auth.dmarc import Evaluation
 from postane.filters.auth.dmarc_record import parse
 from postane.filters.auth.message import split
-from postane.filters.auth.results import Method, compose, is_ours, without_ours
+from postane.filters.auth.results import Method, blanked, compose, is_ours, says_dmarc_pass, without_ours
 
 
 def read_back(value: str) -> authres.AuthenticationResultsHeader:
@@ -154,3 +154,50 @@ def test_only_ours_are_taken_out_and_all_of_them() -> None:
         b"arc-authentication-results",
         b"x",
     ]
+
+
+def test_a_claim_is_made_unreadable_where_it_stands() -> None:
+    head = (
+        b"Received: x\r\n"
+        b"Authentication-Results: mx.example.com;\r\n\tdmarc=pass (ok)\r\n"
+        b"Authentication-Results: mx.example.net; dkim=pass\r\n"
+        b"AUTHENTICATION-results : mx.example.com; none\r\n"
+        b"Subject: Authentication-Results: mx.example.com"
+    )
+    text = bytearray(head)
+    for at, octets in blanked(head, "mx.example.com"):
+        text[at : at + len(octets)] = octets
+    assert text.split(b"\r\n") == [
+        b"Received: x",
+        b"X-Authentication-Claim: ...............",
+        b"\t.......... ....",
+        b"Authentication-Results: mx.example.net; dkim=pass",
+        b"X-Authentication-Claim : ............... ....",
+        b"Subject: Authentication-Results: mx.example.com",
+    ]
+    assert blanked(b"Received: x\r\nSubject: y", "mx.example.com") == []
+
+
+@pytest.mark.parametrize(
+    ("value", "passed"),
+    [
+        (b" mx.list.example; dmarc=pass header.from=example.org", True),
+        (
+            b" mx.list.example;\r\n spf=pass;\r\n\tdmarc=pass (p=NONE) a=b header.from=Example.org;\r\n d=x",
+            True,
+        ),
+        (b" mx.list.example; dmarc=pass header.from=example.net", False),
+        (b" mx.list.example; dmarc=pass header.from=example.org.evil.net", False),
+        (b" mx.list.example; dmarc=pass", False),
+        (b" mx.list.example; dmarc=fail header.from=example.org", False),
+        (b" mx.list.example; dmarc=passed header.from=example.org", False),
+        (b' mx.list.example; x="; dmarc=pass header.from=example.org"', False),
+        (b' mx.list.example; x="\\"; dmarc=pass header.from=example.org"', False),
+        (b" mx.list.example; (; dmarc=pass header.from=example.org)", False),
+        (b" mx.list.example; (a (b); dmarc=pass header.from=example.org)", False),
+        (b" dmarc=pass header.from=example.org", False),
+        (b"", False),
+    ],
+)
+def test_what_another_says_of_dmarc_is_read_strictly(value: bytes, passed: bool) -> None:
+    assert says_dmarc_pass(value, "example.org") is passed

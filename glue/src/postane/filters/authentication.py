@@ -1,0 +1,185 @@
+"""Authenticates mail from outside: SPF, DKIM, ARC and DMARC, their results in one Authentication-Results header.
+
+What the author's domain asks for mail that fails DMARC is done, unless a chain of trusted sealers (ARC) vouches that
+the message passed when it came to the first of them. Header fields that claim to be our results are made unreadable,
+in mail of our own users too: they are what a mail program believes.
+
+What can fail: the DNS gives no answer that decides. Then `on_temperror` says what becomes of the message; the
+failure policy is for accidents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_address, ip_network
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from postane.core.envelope import Envelope
+from postane.core.errors import ConfigError
+from postane.core.peer import Peer
+from postane.core.ports import Body
+from postane.core.reply import Reply
+from postane.core.verdict import Decision, Verdict
+from postane.filters import base
+from postane.filters.auth import results
+from postane.filters.auth.arc import Chain
+from postane.filters.auth.authenticate import Authentication as Found
+from postane.filters.auth.authenticate import authenticate
+from postane.filters.auth.canonical import Piece
+from postane.filters.auth.dkim_key import Result
+from postane.filters.auth.dmarc import Evaluation
+from postane.filters.auth.message import MAX_HEAD, read
+from postane.filters.auth.public_suffix import by_list
+from postane.filters.auth.spf import Client
+from postane.observe.log import get_logger
+
+log = get_logger("filters")
+
+UNCLEAR = Reply(550, "5.7.1", "The message must have exactly one clear address in From")
+
+_BESIDE = 256 * 1024  # octets; hashing more than that would hold up the other sessions
+_SHARE = 0.8  # of the time that a call has, for questions to the DNS
+
+
+class Options(base.Options, frozen=True):
+    """SPF, DKIM, ARC and DMARC of mail from outside."""
+
+    timeout: Annotated[float, Meta(gt=0, le=60, description="Seconds for one call.")] = 20.0
+    authserv_id: Annotated[str, Meta(description="Our name in Authentication-Results; empty: the host's.")] = ""
+    organization: Annotated[
+        Literal["tree_walk", "public_suffix_list"],
+        Meta(description="How DMARC finds the organisational domain: RFC 9989, or as RFC 7489 did."),
+    ] = "tree_walk"
+    on_reject: Annotated[
+        Literal["reject", "quarantine", "mark"], Meta(description="What is done where DMARC asks for reject.")
+    ] = "reject"
+    on_quarantine: Annotated[
+        Literal["quarantine", "mark"], Meta(description="What is done where DMARC asks for quarantine.")
+    ] = "quarantine"
+    on_permerror: Annotated[
+        Literal["reject", "quarantine", "mark"],
+        Meta(description="What is done with a message that has no one clear address in From."),
+    ] = "quarantine"
+    on_temperror: Annotated[
+        Literal["defer", "mark"], Meta(description="What is done where the DNS gives no answer that decides DMARC.")
+    ] = "defer"
+    trusted_sealers: Annotated[
+        tuple[str, ...], Meta(description="Domains whose ARC seals are believed: mailing lists, forwarders.")
+    ] = ()
+    trusted_peers: Annotated[
+        tuple[str, ...], Meta(description="Networks whose mail is our own and not judged, as the host's programs.")
+    ] = ("127.0.0.0/8", "::1/128")
+
+
+class Authentication(base.Filter[Options]):
+    name = "authentication"
+    options_type = Options
+
+    def __init__(self, options: Options, tools: base.Tools) -> None:
+        super().__init__(options, tools)
+        try:
+            self._own = [ip_network(network) for network in options.trusted_peers]
+        except ValueError as error:
+            raise ConfigError(f"filters.options.authentication.trusted_peers: {error}") from error
+        self._id = options.authserv_id or tools.host
+        self._sealers = {domain.lower() for domain in options.trusted_sealers}
+        self._suffixes = by_list() if options.organization == "public_suffix_list" else None
+        self._ask = tools.resolver()
+
+    async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict:
+        head = _head(body)
+        if head is None:
+            reply = Reply(550, "5.6.0", f"The message has a header of over {MAX_HEAD} octets")
+            return Verdict(Decision.REJECT, f"the header does not end within {MAX_HEAD} octets", reply)
+        patches = tuple(results.blanked(head, self._id))
+        address = ip_address(peer.ip)
+        if envelope.login or any(address in network for network in self._own):
+            return Verdict(patches=patches)
+        chunks = body.chunks()
+        beside = asyncio.get_running_loop().run_in_executor
+        message = await beside(None, read, chunks) if body.size > _BESIDE else read(chunks)
+        client = Client(address, peer.helo, envelope.sender, self.tools.host, self.tools.now())
+        found = await authenticate(message, client, self._ask, self.options.timeout * _SHARE, self._suffixes)
+        decision, why, said = self._judge(found)
+        headers = [("Authentication-Results", self._results(found, peer, envelope))]
+        if decision is Decision.QUARANTINE:
+            headers.append(("X-Spam", "Yes"))
+        log.info(
+            "authenticated",
+            trace_id=envelope.id,
+            author=found.dmarc.domain,
+            spf=str(found.spf.result),
+            dkim=[f"{one.domain}:{one.result}" for one in found.dkim],
+            arc=str(found.arc.cv),
+            dmarc=str(found.dmarc.result),
+            policy=found.dmarc.policy,
+            decision=decision.name.lower(),
+            reason=why,
+        )
+        return Verdict(decision, why, said, tuple(headers), patches=patches)
+
+    def _results(self, found: Found, peer: Peer, envelope: Envelope) -> str:
+        return results.compose(
+            self._id,
+            [
+                results.spf(found.spf.result, mail_from=envelope.sender, helo=peer.helo, reason=found.spf.problem),
+                *results.dkim(found.dkim),
+                results.arc(found.arc),
+                results.dmarc(found.dmarc),
+            ],
+        )
+
+    def _judge(self, found: Found) -> tuple[Decision, str, Reply | None]:
+        """The decision, why, and what the peer reads."""
+        dmarc = found.dmarc
+        if dmarc.result is Result.PERMERROR:
+            why = f"DMARC: {dmarc.reason}"
+            return _done(self.options.on_permerror, why, UNCLEAR)
+        if dmarc.result is Result.TEMPERROR:
+            why = f"DMARC: {dmarc.reason}"
+            later = Reply(451, "4.7.1", f"DMARC of {dmarc.domain} cannot be checked now; try again later")
+            return _done(self.options.on_temperror, why, later)
+        if dmarc.disposition == "none":
+            return Decision.ACCEPT, "", None
+        why = f"DMARC: {dmarc.record_at} asks for {dmarc.disposition}: {dmarc.reason}"
+        sealer = self._vouched(found.arc, dmarc)
+        if sealer:
+            return Decision.ACCEPT, f"{why}; overridden: {sealer} vouches by ARC that it passed there", None
+        refused = Reply(550, "5.7.1", f"Refused by the DMARC policy of {dmarc.record_at}")
+        wanted = self.options.on_reject if dmarc.disposition == "reject" else self.options.on_quarantine
+        return _done(wanted, why, refused)
+
+    def _vouched(self, chain: Chain, dmarc: Evaluation) -> str:
+        """The sealer that saw DMARC pass, if every sealer is one that is trusted; else ""."""
+        if chain.cv is not Result.PASS or not self._sealers.issuperset(chain.sealers):
+            return ""
+        for sealer, said in zip(chain.sealers, chain.results, strict=True):
+            if results.says_dmarc_pass(said, dmarc.domain):
+                return sealer
+        return ""
+
+
+def _done(wanted: str, why: str, reply: Reply) -> tuple[Decision, str, Reply | None]:
+    if wanted == "mark":
+        return Decision.ACCEPT, why, None
+    decision = {"reject": Decision.REJECT, "defer": Decision.DEFER, "quarantine": Decision.QUARANTINE}[wanted]
+    return decision, why, None if decision is Decision.QUARANTINE else reply
+
+
+def _head(body: Body) -> bytes | None:
+    """The header as it came, without the empty line; None if it does not end within MAX_HEAD octets."""
+    head = bytearray()
+    for chunk in body.chunks():
+        view: Piece = memoryview(chunk)[: MAX_HEAD + 4 - len(head)]
+        searched = max(0, len(head) - 3)
+        head += view
+        if head.startswith(b"\r\n"):
+            return b""
+        end = head.find(b"\r\n\r\n", searched)
+        if end >= 0:
+            return bytes(head[:end])
+        if len(head) > MAX_HEAD:
+            return None
+    return bytes(head)
