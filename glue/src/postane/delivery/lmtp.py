@@ -21,7 +21,7 @@ from postane.core.reply import Reply
 from postane.delivery.dots import Piece, stuffed
 from postane.delivery.mailbox_name import mailbox_name
 from postane.delivery.pool import Pool
-from postane.delivery.wire import ConnectionLostError, Wire
+from postane.delivery.wire import ConnectionLostError, Wire, lines_of
 from postane.delivery.words import silence
 
 REMOTE = "lmtp"
@@ -133,11 +133,11 @@ class _Transaction:
     async def _talk(self, chunks: Iterable[Piece], sender: str) -> None:
         wire, wait = self._wire, self._settings.command_timeout
         recipients = self._recipients
-        commands = [f"MAIL FROM:<{sender}>\r\n"]
-        commands += [f"RCPT TO:<{mailbox_name(recipient.address)}>\r\n" for recipient in recipients]
-        commands.append("DATA\r\n")
+        commands = [f"MAIL FROM:<{sender}>"]
+        commands += [f"RCPT TO:<{mailbox_name(recipient.address)}>" for recipient in recipients]
+        commands.append("DATA")
         mail, *rcpts, data = wire.expect(len(commands))
-        wire.send("".join(commands).encode())
+        wire.send(lines_of(commands))
         reply = await wire.answer(mail, wait)
         self.begun = True
         accepted: list[Recipient] = []

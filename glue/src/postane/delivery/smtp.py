@@ -29,7 +29,7 @@ from postane.delivery.dots import END, Piece, stuffed
 from postane.delivery.mx import Lookup, OwnHost, RefusedError, Target, find
 from postane.delivery.pool import Pool
 from postane.delivery.transaction import Request, commands, needs_smtputf8
-from postane.delivery.wire import ConnectionLostError, Wire
+from postane.delivery.wire import ConnectionLostError, Wire, lines_of
 from postane.delivery.words import silence
 from postane.observe.log import get_logger
 
@@ -276,7 +276,7 @@ class _Group:
         self._lines = deque(lines)
         self._waiters = deque(wire.expect(len(lines)) if together else ())
         if together:
-            wire.send("".join(f"{line}\r\n" for line in lines).encode())
+            wire.send(lines_of(lines))
 
     async def next(self) -> Reply:
         """Raises as Wire.answer."""

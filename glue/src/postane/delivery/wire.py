@@ -26,6 +26,15 @@ class ConnectionLostError(Exception):
     """The peer closed, reset, or spoke what is no LMTP."""
 
 
+def lines_of(commands: Iterable[str]) -> bytes:
+    """Commands as octets. Raises ValueError for one that would be two: an address of ours must never speak for us."""
+    lines = list(commands)
+    text = "".join(f"{line}\r\n" for line in lines)
+    if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
+        raise ValueError(f"a command with a line end in it: {text!r}")
+    return text.encode()
+
+
 class Wire(asyncio.Protocol):
     """The protocol of one connection. Used by one transaction at a time. `greeting` is the server's first reply."""
 
@@ -113,7 +122,7 @@ class Wire(asyncio.Protocol):
     async def ask(self, command: str, seconds: float) -> Reply:
         """One command and its reply. Raises as `answer`."""
         waiter = self.expect()[0]
-        self.send(command.encode() + b"\r\n")
+        self.send(lines_of([command]))
         return await self.answer(waiter, seconds)
 
     async def start_tls(self, context: ssl.SSLContext, name: str | None, seconds: float) -> None:

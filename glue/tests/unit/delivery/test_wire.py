@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from postane.delivery.wire import Wire
+import pytest
+
+from postane.delivery.wire import Wire, lines_of
 
 
 class Transport(asyncio.Transport):
@@ -47,3 +49,10 @@ def test_word_that_nobody_asked_for_ends_the_connection() -> None:
         assert transport.aborted
 
     wired(test)
+
+
+@pytest.mark.parametrize("address", ["a\r\nDATA", "a\nb", "a\rb", "a\0b"])
+def test_no_address_makes_two_commands_of_one(address: str) -> None:
+    assert lines_of(["MAIL FROM:<ş@x.test>", "DATA"]) == "MAIL FROM:<ş@x.test>\r\nDATA\r\n".encode()
+    with pytest.raises(ValueError, match="line end"):
+        lines_of([f"RCPT TO:<{address}>", "DATA"])
