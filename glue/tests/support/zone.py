@@ -10,7 +10,8 @@ T = TypeVar("T")
 
 
 class Zone:
-    """Lines of `name KIND data`; MX data is `preference host`; KIND `FAIL` makes every question for a name fail.
+    """Lines of `name KIND data`; MX data is `preference host`; KIND `FAIL` makes every question for a name fail, or
+    those for the kinds that stand behind it.
 
     A name with anything at or below it exists. `questions` notes what was asked, in order.
     """
@@ -30,7 +31,8 @@ class Zone:
         name = question.name.lower()
         assert all(0 < len(label) < 64 for label in name.split(".")), "no such question can be put"
         assert len(name) <= 253
-        if (name, "FAIL") in self.records:
+        failing = self.records.get((name, "FAIL"))
+        if failing is not None and (not failing or question.kind in failing[0].split()):
             return Answer(failed=f"SERVFAIL for {name}")
         found = self.records.get((name, question.kind), [])
         if question.kind == "MX":

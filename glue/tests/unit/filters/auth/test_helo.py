@@ -35,6 +35,8 @@ def check(said: str, zone: str | Zone = "", ip: str = "192.0.2.3") -> Helo:
         ("h.example", "h.example TXT text", "192.0.2.3", "no_such_name"),
         ("h.example", "", "192.0.2.3", "no_such_name"),
         ("h.example", "h.example FAIL", "192.0.2.3", "unknown"),
+        ("h.example", "h.example TXT text\nh.example FAIL AAAA", "192.0.2.3", "unknown"),
+        ("h.example", "h.example TXT text\nh.example FAIL MX", "192.0.2.3", "unknown"),
         ("localhost", "", "192.0.2.3", "unqualified"),
         ("WIN-7F3K2", "", "192.0.2.3", "unqualified"),
         ("192.0.2.3", "", "192.0.2.3", "unqualified"),
