@@ -13,15 +13,18 @@ import typer
 
 from postane.admin import queue
 from postane.cli import output
+from postane.cli.queue_check import check
 from postane.cli.site import config_path
 from postane.core.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(check)
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Message ids; none: what the options name.")]
 Sender = Annotated[str, typer.Option("--sender", help="Part of the sender's address; '<>' for bounces.")]
 To = Annotated[str, typer.Option("--recipient", help="Part of a recipient's address.")]
 Domain = Annotated[str, typer.Option("--domain", help="Domain of the sender or of a recipient.")]
+Tenant = Annotated[str, typer.Option("--tenant", help="The tenant whose mail it is.")]
 Destination = Annotated[str, typer.Option("--destination", help="Where it goes: local, or a domain.")]
 Reason = Annotated[str, typer.Option("--reason", help="Part of the last answer, such as 'greylist'.")]
 Older = Annotated[str, typer.Option("--older", metavar="AGE", help="At least this old: 15m, 2h, 3d.")]
@@ -49,6 +52,7 @@ def every(
     sender: Sender = "",
     recipient: To = "",
     domain: Domain = "",
+    tenant: Tenant = "",
     destination: Destination = "",
     reason: Reason = "",
     older: Older = "",
@@ -60,7 +64,7 @@ def every(
 
     Example: `postane queue list --domain example.org --older 2h`
     """
-    wanted = _filter(None, sender, recipient, domain, destination, reason, older, held)
+    wanted = _filter(None, sender, recipient, domain, tenant, destination, reason, older, held)
     answer = queue.every(_runtime(), wanted, limit)
     if as_json:
         output.json(answer.messages)
@@ -99,6 +103,7 @@ def hold(
     sender: Sender = "",
     recipient: To = "",
     domain: Domain = "",
+    tenant: Tenant = "",
     destination: Destination = "",
     reason: Reason = "",
     older: Older = "",
@@ -110,7 +115,7 @@ def hold(
 
     Example: `postane queue hold --sender spammer@example.org --dry-run`
     """
-    wanted = _filter(ids, sender, recipient, domain, destination, reason, older, None, every_one=every_one)
+    wanted = _filter(ids, sender, recipient, domain, tenant, destination, reason, older, None, every_one=every_one)
     _steer("hold", "held", wanted, dry_run, as_json)
 
 
@@ -120,6 +125,7 @@ def release(
     sender: Sender = "",
     recipient: To = "",
     domain: Domain = "",
+    tenant: Tenant = "",
     destination: Destination = "",
     reason: Reason = "",
     older: Older = "",
@@ -128,7 +134,7 @@ def release(
     as_json: output.Json = False,
 ) -> None:
     """Let held messages go on; they are tried at once."""
-    wanted = _filter(ids, sender, recipient, domain, destination, reason, older, True, every_one=every_one)
+    wanted = _filter(ids, sender, recipient, domain, tenant, destination, reason, older, True, every_one=every_one)
     _steer("release", "released", wanted, dry_run, as_json)
 
 
@@ -138,6 +144,7 @@ def retry(
     sender: Sender = "",
     recipient: To = "",
     domain: Domain = "",
+    tenant: Tenant = "",
     destination: Destination = "",
     reason: Reason = "",
     older: Older = "",
@@ -149,7 +156,7 @@ def retry(
 
     Example: `postane queue retry --destination example.net`
     """
-    wanted = _filter(ids, sender, recipient, domain, destination, reason, older, False, every_one=every_one)
+    wanted = _filter(ids, sender, recipient, domain, tenant, destination, reason, older, False, every_one=every_one)
     _steer("retry", "tried now", wanted, dry_run, as_json)
 
 
@@ -159,6 +166,7 @@ def drop(
     sender: Sender = "",
     recipient: To = "",
     domain: Domain = "",
+    tenant: Tenant = "",
     destination: Destination = "",
     reason: Reason = "",
     older: Older = "",
@@ -171,14 +179,16 @@ def drop(
 
     Example: `postane queue drop --sender spammer@example.org --older 1d`
     """
-    wanted = _filter(ids, sender, recipient, domain, destination, reason, older, held, every_one=every_one)
+    wanted = _filter(ids, sender, recipient, domain, tenant, destination, reason, older, held, every_one=every_one)
     _steer("drop", "dropped", wanted, dry_run, as_json)
 
 
 @app.command()
-def stats(domain: Domain = "", destination: Destination = "", as_json: output.Json = False) -> None:
+def stats(
+    domain: Domain = "", tenant: Tenant = "", destination: Destination = "", as_json: output.Json = False
+) -> None:
     """Count what waits, and name the destinations that do not answer."""
-    found = queue.stats(_runtime(), queue.Filter(domain=domain, destination=destination))
+    found = queue.stats(_runtime(), queue.Filter(domain=domain, tenant=tenant, destination=destination))
     if as_json:
         output.json(found)
         return
@@ -210,6 +220,7 @@ def _filter(
     sender: str,
     recipient: str,
     domain: str,
+    tenant: str,
     destination: str,
     reason: str,
     older: str,
@@ -218,13 +229,23 @@ def _filter(
     every_one: bool | None = None,
 ) -> queue.Filter:
     """`every_one` None: a verb that only shows. Raises UsageError where nothing says which messages are meant."""
-    named = bool(ids or sender or recipient or domain or destination or reason or older)
+    named = bool(ids or sender or recipient or domain or tenant or destination or reason or older)
     if every_one is False and not named:
         raise UsageError("no message is named", hint="give ids, options such as --domain or --older, or --all")
     if every_one and named:
         raise UsageError("--all and other choices exclude each other")
     age = queue.parse_age(older) if older else 0.0
-    return queue.Filter(tuple(ids or ()), sender, recipient, domain, destination, reason, age, held)
+    return queue.Filter(
+        ids=tuple(ids or ()),
+        tenant=tenant,
+        sender=sender,
+        recipient=recipient,
+        domain=domain,
+        destination=destination,
+        reason=reason,
+        older=age,
+        held=held,
+    )
 
 
 def _runtime() -> Path:

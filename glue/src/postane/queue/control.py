@@ -26,17 +26,20 @@ log = get_logger("queue")
 
 SOCKET = "queue.sock"
 MAX_REQUEST = 1 << 20
+_STRIDE = 1000  # messages that are looked at in one turn of the event loop
 Verb = Literal["list", "show", "hold", "release", "retry", "drop", "stats"]
 
 
 class Filter(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """Which messages are meant; what is empty asks nothing. Text is compared without case.
 
+    `tenant` is a tenant's name;
     `sender` and `recipient` are an address or a part of one; `domain` is the domain of the sender or of a recipient;
     `reason` is found in the last words of a server; `older` is an age in seconds.
     """
 
     ids: tuple[str, ...] = ()
+    tenant: str = ""
     sender: str = ""
     recipient: str = ""
     domain: str = ""
@@ -149,7 +152,7 @@ class Control:
     async def _do(self, request: Request) -> Answer:
         runner = self._runner
         now = runner.now()
-        chosen = select(runner.entries.values(), request.filter, runner, now)
+        chosen = await select(runner.entries.values(), request.filter, runner, now)
         if request.do == "stats":
             return Answer(count=len(chosen), stats=stats(chosen, runner, now))
         headers = request.do == "show"
@@ -157,16 +160,24 @@ class Control:
         views = tuple(view(entry, runner, now, headers=headers) for entry in chosen[: request.limit])
         act = {"hold": runner.hold, "release": runner.release, "retry": runner.retry, "drop": runner.drop}
         if request.do in act and not request.dry_run:
-            for entry in chosen:
-                act[request.do](entry)
+            for number, entry in enumerate(chosen):
+                if number % _STRIDE == _STRIDE - 1:
+                    await asyncio.sleep(0)
+                if runner.entries.get(entry.id) is entry:  # else it ended meanwhile
+                    act[request.do](entry)
             log.info("steered by the operator", do=request.do, messages=len(chosen))
             await runner.synced()
         return Answer(count=len(chosen), messages=views)
 
 
-def select(entries: Iterable[Entry], wanted: Filter, runner: QueueRunner, now: float) -> list[Entry]:
-    """The messages that are meant, oldest first."""
-    chosen = [entry for entry in entries if _matches(entry, wanted, runner, now)]
+async def select(entries: Iterable[Entry], wanted: Filter, runner: QueueRunner, now: float) -> list[Entry]:
+    """The messages that are meant, oldest first. Mail goes on meanwhile, however many there are."""
+    chosen = []
+    for number, entry in enumerate(list(entries)):
+        if number % _STRIDE == _STRIDE - 1:
+            await asyncio.sleep(0)
+        if _matches(entry, wanted, runner, now):
+            chosen.append(entry)
     return sorted(chosen, key=lambda entry: entry.id)
 
 
@@ -177,7 +188,11 @@ def _matches(entry: Entry, wanted: Filter, runner: QueueRunner, now: float) -> b
         return False
     if wanted.older and now - entry.received_at < wanted.older:
         return False
+    if not (wanted.tenant or wanted.sender or wanted.recipient or wanted.domain or wanted.destination or wanted.reason):
+        return True  # the envelope need not be read
     envelope = _envelope(entry)
+    if wanted.tenant and wanted.tenant.lower() != envelope.tenant.lower():
+        return False
     if wanted.sender and not _has(wanted.sender, envelope.sender):
         return False
     pending = [(job, recipient) for job in entry.jobs for recipient in job.recipients]
@@ -202,13 +217,6 @@ def _envelope(entry: Entry) -> Envelope:
     except CorruptSpoolError:
         recipients = tuple(recipient for job in entry.jobs for recipient in job.recipients)
         return Envelope(entry.id, "", recipients, entry.received_at)
-
-
-def _octets(entry: Entry) -> int:
-    try:
-        return entry.message.size
-    except CorruptSpoolError:
-        return 0
 
 
 def _has(part: str, *texts: str) -> bool:
@@ -240,7 +248,7 @@ def view(entry: Entry, runner: QueueRunner, now: float, *, headers: bool = False
         envelope.id,
         envelope.sender,
         envelope.tenant,
-        _octets(entry),
+        entry.message.size,
         envelope.received_at,
         max(0.0, now - envelope.received_at),
         entry.expires_at,
@@ -281,7 +289,7 @@ def stats(entries: list[Entry], runner: QueueRunner, now: float) -> Stats:
     closed = runner.scheduler.closed(now).values()
     return Stats(
         messages=len(entries),
-        octets=sum(_octets(entry) for entry in entries),
+        octets=sum(entry.message.size for entry in entries),
         oldest_age=max((now - entry.received_at for entry in entries), default=0.0),
         held=sum(entry.held for entry in entries),
         running=runner.scheduler.running,

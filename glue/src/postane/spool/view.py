@@ -43,7 +43,7 @@ _NOTHING = Progress()  # of all that were never tried
 class SpooledMessage:
     """A core.ports.Claimed: a place in a segment. What is written there is in memory only while it is used."""
 
-    __slots__ = ("_at", "_found", "doubtful", "id", "progress", "segment")
+    __slots__ = ("_at", "_found", "doubtful", "id", "progress", "segment", "size")
 
     def __init__(self, segment: _Segment, at: int, found: record.Record, progress: Progress) -> None:
         self.segment = segment
@@ -51,6 +51,7 @@ class SpooledMessage:
         self._found: record.Record | None = found
         self.id = found.envelope.id
         self.progress = progress
+        self.size = found.size
         self.doubtful = False
 
     @property
@@ -64,10 +65,6 @@ class SpooledMessage:
     @property
     def envelope(self) -> Envelope:
         return self.found.envelope
-
-    @property
-    def size(self) -> int:
-        return self.found.size
 
     @property
     def large(self) -> bool:
@@ -96,8 +93,10 @@ class SpooledMessage:
         try:
             with path.open("rb") as file:
                 text = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        except (OSError, ValueError) as error:
+        except (FileNotFoundError, ValueError) as error:  # it is gone, or empty
             raise CorruptSpoolError(f"{path}: {error}") from error
+        except OSError as error:  # no descriptor, no memory, a bad disk: the message may be whole
+            raise TemporaryError(f"{path}: {error.strerror}") from error
         if len(text) != found.file_length or record.crc([text]) != found.file_crc:
             raise CorruptSpoolError(f"{path}: the message does not check out")
         return [inline, text]

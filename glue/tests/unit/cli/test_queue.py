@@ -63,8 +63,8 @@ def run(*arguments: str) -> str:
 
 
 def test_list_shows_who_waits_and_why(calls: list[tuple[Any, ...]]) -> None:
-    text = run("list", "--domain", "far.test", "--older", "2h", "--held")
-    assert calls == [("list", queue.Filter(domain="far.test", older=7200.0, held=True), 1000)]
+    text = run("list", "--domain", "far.test", "--tenant", "bakery", "--older", "2h", "--held")
+    assert calls == [("list", queue.Filter(domain="far.test", tenant="bakery", older=7200.0, held=True), 1000)]
     assert "01HF\t2h\t2 KiB\twaiting\t<>\tbob@far.test\t451 4.7.1 later yes" in text
     assert "2 more" in text
 

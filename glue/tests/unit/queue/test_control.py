@@ -42,7 +42,13 @@ class Host:
     def mail(self, number: int, to: str, sender: str, said: str, age: float = 0.0) -> str:
         self.doors.says[to] = Reply(451, "4.3.0", said)
         at = self.now - age
-        envelope = Envelope(make_id(at, number.to_bytes(10, "big")), sender, (Recipient(to, to, "remote"),), at)
+        envelope = Envelope(
+            make_id(at, number.to_bytes(10, "big")),
+            sender,
+            (Recipient(to, to, "remote"),),
+            at,
+            tenant="bakery" if sender else "",
+        )
         return self.store.accept(Mail(envelope)).envelope.id
 
     async def settle(self) -> None:
@@ -78,6 +84,8 @@ def hosted(test: Callable[[Host], Awaitable[None]]) -> None:
     ("wanted", "found"),
     [
         ({}, 2),
+        ({"tenant": "Bakery"}, 1),
+        ({"tenant": "bake"}, 0),
         ({"sender": "AYSE@"}, 1),
         ({"sender": "<>"}, 1),
         ({"recipient": "eve@else"}, 1),
@@ -185,5 +193,28 @@ def test_socket_takes_many_requests_and_survives_rubbish(tmp_path: Path) -> None
         assert answer["count"] == 2
         writer.close()
         await host.control.close()
+
+    hosted(test)
+
+
+def test_thousands_are_looked_at_while_mail_goes_on() -> None:
+    async def test(host: Host) -> None:
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        for number in range(3000):
+            host.mail(10 + number, f"a{number}@many.test", "ayse@demo.test", "busy")
+        await host.settle()
+        task = asyncio.create_task(other())
+        answer = await host.control.answer(msgspec.json.encode({"do": "hold", "filter": {"domain": "many.test"}}))
+        task.cancel()
+        assert answer.count == 3000
+        assert turns >= 5
+        assert sum(entry.held for entry in host.runner.entries.values()) == 3000
 
     hosted(test)
