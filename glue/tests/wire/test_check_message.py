@@ -34,6 +34,7 @@ def name_server() -> Iterator[tuple[NameServer, str]]:
     server.add("example.org", "TXT", quoted("v=spf1 ip4:192.0.2.1 -all"))
     server.add("_dmarc.example.org", "TXT", quoted("v=DMARC1; p=reject; sp=quarantine; np=none"))
     server.add("here.example.org", "A", "192.0.2.1")
+    server.add("_dmarc.own.example.net", "TXT", quoted("v=DMARC1; p=none"))
     for name in ("_dmarc.silent.example", "rsa._domainkey.silent.example", "silent.example"):
         server.add(name, "TXT", '"x"')
         server.faults[name] = None
@@ -98,6 +99,10 @@ def test_dmarc(name_server: tuple[NameServer, str]) -> None:
     below = MESSAGE.replace(b"ayse@example.org", b"ayse@here.example.org")
     code, found = check(address, below, "dmarc", *CLIENT, "--public-suffix-list")
     assert (found["result"], found["policy"], found["organizational_domain"]) == ("pass", "quarantine", "example.org")
+    own = MESSAGE.replace(b"ayse@example.org", b"ayse@own.example.net")
+    for arguments, organization in (((), "own.example.net"), (("--public-suffix-list",), "example.net")):
+        code, found = check(address, own, "dmarc", *CLIENT, *arguments)
+        assert (found["result"], found["organizational_domain"]) == ("fail", organization)
     missing = MESSAGE.replace(b"ayse@example.org", b"ayse@gone.example.org")
     code, found = check(address, missing, "dmarc", "--ip", "198.51.100.1", *CLIENT[2:])
     assert (code, found["result"], found["policy"]) == (1, "fail", "none")
