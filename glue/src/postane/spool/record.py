@@ -145,6 +145,11 @@ def mark(serial: int) -> bytes:
     return _RECORD.pack(_RECORD_MAGIC, FORMAT, serial, 0, 0, 0, 0, 0)[:16]
 
 
+def own_serial(log: memoryview | bytes, at: int) -> int:
+    """The serial number that a record bears, unchecked; 0 where the octets end before it."""
+    return int(_WORD.unpack_from(log, at + 8)[0]) if at + 16 <= len(log) else 0
+
+
 def text_ok(log: memoryview | bytes, record: Record) -> bool:
     """True if the inline text is what was written; a file is checked when it is read."""
     return zlib.crc32(log[record.text_at : record.end]) == record.text_crc

@@ -57,6 +57,19 @@ def walk(log: mmap.mmap | bytes, serial: int, end: int, trusted: int) -> Iterato
             at = after
 
 
+def first_serial(log: mmap.mmap | bytes) -> int | None:
+    """The serial number of the first record that checks out whole: for a segment whose header is damaged."""
+    at = record.PAGE
+    with memoryview(log) as view:
+        while (at := log.find(record.mark(0)[:8], at)) >= 0:
+            serial = record.own_serial(view, at)
+            found = record.read_record(view, at, serial)
+            if found is not None and record.text_ok(view, found):
+                return serial
+            at += 1
+    return None
+
+
 def log_end(log: mmap.mmap | bytes, serial: int) -> int:
     """Where the last record that checks out ends: for a segment whose own mark of its end is damaged."""
     end = record.PAGE
