@@ -9,6 +9,7 @@ import mmap
 import os
 import zlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from postane.core.errors import SpoolFullError
@@ -131,10 +132,11 @@ class Draft:
             self._fd = -1
 
     def discard(self) -> None:
-        """The message is not taken: nothing of it stays."""
+        """The message is not taken: nothing of it stays. Never raises: it is called where the disk has failed."""
         self.end()
         if self._fd >= 0:
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):  # what a bad disk does not let go is cleared away at the worker's next start
+                self.path.unlink()
         self.close()
 
 

@@ -356,3 +356,34 @@ async def test_who_waits_for_news_can_be_cancelled_in_the_turn_that_brings_them(
             with pytest.raises(asyncio.CancelledError):
                 await waiting
     await view.close()
+
+
+def test_a_draft_on_a_disk_that_fails_is_given_up_quietly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is discarded because the disk fails; an error from that would leave the sessions beside it unanswered."""
+    draft = Draft(tmp_path, "d", 10)
+    draft.append(b"x" * 11)
+
+    def broken(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "unlink", broken)
+    draft.discard()
+
+
+@asynchronous
+async def test_a_text_that_cannot_be_opened_now_is_not_called_damaged(tmp_path: Path) -> None:
+    """No descriptor left, no memory, a bad disk: that passes. Only what is gone is damage."""
+    writer = SpoolWriter(tmp_path, SETTINGS)
+    view = SpoolView(tmp_path, SETTINGS)
+    await put(writer, b"x" * 20_000)
+    (message,) = view.poll()
+    (file,) = tmp_path.glob("w*/large/*")
+    file.rename(file.with_suffix(".away"))
+    file.symlink_to(file)  # opening it fails, as with a full table of descriptors
+    with pytest.raises(TemporaryError):
+        message.chunks()
+    file.unlink()
+    with pytest.raises(CorruptSpoolError):
+        message.chunks()
+    await view.close()
+    await writer.close()
