@@ -128,6 +128,7 @@ class Authentication(base.Filter[Options]):
                 *results.dkim(found.dkim),
                 results.arc(found.arc),
                 results.dmarc(found.dmarc),
+                results.iprev(found.iprev, peer.ip),
             ],
         )
 

@@ -62,8 +62,18 @@ def test_good_mail_gets_one_header_and_no_remark() -> None:
     verdict = judged(sign(MESSAGE), GOOD)
     assert (verdict.decision, verdict.why, verdict.reply, verdict.patches) == (Decision.ACCEPT, "", None, ())
     assert header(verdict).startswith("mx.test; spf=pass smtp.mailfrom=a@example.org; dkim=pass header.d=example.org")
-    assert header(verdict).endswith("; arc=none; dmarc=pass header.from=example.org policy.dmarc=reject")
+    assert "; arc=none; dmarc=pass header.from=example.org policy.dmarc=reject; iprev=permerror" in header(verdict)
     assert len(verdict.headers) == 1
+
+
+def test_the_clients_name_is_told_and_decides_nothing() -> None:
+    records = {**RECORDS, "1.2.0.192.in-addr.arpa": ["mail.example.org"], "mail.example.org": [GOOD]}
+    verdict = judged(sign(MESSAGE), GOOD, records=records)
+    assert header(verdict).endswith("; iprev=pass (mail.example.org) policy.iprev=192.0.2.1")
+    silent = {**RECORDS, "1.2.0.192.in-addr.arpa": Answer(failed="silence")}
+    verdict = judged(sign(MESSAGE), GOOD, records=silent)
+    assert verdict.decision is Decision.ACCEPT
+    assert header(verdict).endswith("; iprev=temperror reason=silence policy.iprev=192.0.2.1")
 
 
 def test_what_dmarc_asks_for_is_done() -> None:

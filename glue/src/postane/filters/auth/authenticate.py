@@ -1,4 +1,4 @@
-"""All of a message's authentication in one go: SPF, DKIM, ARC and DMARC, their questions asked side by side."""
+"""All of a message's authentication in one go: SPF, DKIM, ARC, DMARC and iprev, their questions asked side by side."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from postane.filters.auth import arc, dialogue, dkim, dmarc
 from postane.filters.auth.dkim_key import Result
 from postane.filters.auth.dmarc_walk import Discovery, Suffixes
 from postane.filters.auth.from_header import FromError, author
+from postane.filters.auth.iprev import Reverse, iprev
 from postane.filters.auth.message import Message
 from postane.filters.auth.questions import within
 from postane.filters.auth.spf import Checked, Client, check_host
+
+_IPREV_SECONDS = 5.0  # reverse zones are often silent, and nothing is decided by them
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class Authentication:
     dkim: tuple[dkim.Signed, ...]
     arc: arc.Chain
     dmarc: dmarc.Evaluation
+    iprev: Reverse
 
 
 async def authenticate(
@@ -36,10 +40,11 @@ async def authenticate(
         domain, problem = author(message).domain, ""
     except FromError as error:
         domain, problem = "", str(error)
-    checked, signed, chain, _ = await asyncio.gather(
+    checked, signed, chain, reverse, _ = await asyncio.gather(
         dialogue.run(check_host(client), ask, seconds),
         dkim.verify(message, ask, lambda: client.now),
         arc.verify(message, ask, lambda: client.now),
+        dialogue.run(iprev(client.ip), ask, min(seconds, _IPREV_SECONDS)),
         _ahead(discovery, domain),
     )
     if problem:
@@ -47,7 +52,7 @@ async def authenticate(
     else:
         identifiers = [dmarc.Identifier(one.domain, one.result) for one in signed]
         evaluation = await dmarc.judge(domain, [_identifier(checked)], identifiers, discovery)
-    return Authentication(checked, tuple(signed), chain, evaluation)
+    return Authentication(checked, tuple(signed), chain, evaluation, reverse)
 
 
 async def _ahead(discovery: Discovery, domain: str) -> None:

@@ -14,6 +14,7 @@ from postane.filters.auth.arc import Chain
 from postane.filters.auth.dkim import Signed
 from postane.filters.auth.dkim_key import Result
 from postane.filters.auth.dmarc import Evaluation
+from postane.filters.auth.iprev import Reverse
 from postane.filters.auth.message import Field, split
 
 NAME = b"authentication-results"
@@ -89,6 +90,11 @@ def dmarc(evaluation: Evaluation) -> Method:
     if evaluation.record:
         properties.append(("policy.dmarc", evaluation.policy))
     return Method("dmarc", evaluation.result, properties, evaluation.reason)
+
+
+def iprev(reverse: Reverse, ip: str) -> Method:
+    """RFC 8601 section 2.7.3; the name that was confirmed as a comment."""
+    return Method("iprev", reverse.result, [("policy.iprev", ip)], reverse.reason, reverse.name)
 
 
 def is_ours(field: Field, authserv_id: str) -> bool:
