@@ -66,7 +66,8 @@ class Yes:
 
     def _taken(self, event: events.Text) -> Reply:
         if event.fault:
-            return Reply(550, "5.6.11" if event.fault == "bare newline" else "5.6.0", event.fault)
+            # Of two faults the one is told that came first, block by block: the packets have a say in it.
+            return Reply(550, "5.6.0", "The text cannot be taken")
         assert self.dialogue.mail is not None
         self.texts.append((str(self.dialogue.mail.sender or ""), b"".join(self._kept)))
         return OK
