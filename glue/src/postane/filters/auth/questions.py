@@ -13,21 +13,26 @@ def within(ask: Ask, seconds: float) -> Ask:
     What was asked before is answered from memory, and what is being asked is waited for rather than asked again.
     """
     end: list[float] = []
-    asked: dict[Question, asyncio.Future[Answer]] = {}
-
-    async def answer(question: Question) -> Answer:
-        try:
-            async with asyncio.timeout_at(end[0]):
-                return await ask(question)
-        except TimeoutError:
-            return Answer(failed=f"DNS: no answer about {question.name} {question.kind} within {seconds:g} s for all")
+    asked: dict[Question, Answer | asyncio.Future[Answer]] = {}
 
     async def once(question: Question) -> Answer:
+        known = asked.get(question)
+        if known is not None:
+            return known if isinstance(known, Answer) else await asyncio.shield(known)
         loop = asyncio.get_running_loop()
         if not end:
             end.append(loop.time() + seconds)
-        if question not in asked:
-            asked[question] = loop.create_task(answer(question))
-        return await asyncio.shield(asked[question])
+        asked[question] = waiting = loop.create_future()
+        try:
+            async with asyncio.timeout_at(end[0]):
+                answer = await ask(question)
+        except TimeoutError:
+            answer = Answer(failed=f"DNS: no answer about {question.name} {question.kind} within {seconds:g} s for all")
+        except BaseException:  # whoever else waits for it must not wait for ever
+            waiting.cancel()
+            raise
+        asked[question] = answer
+        waiting.set_result(answer)
+        return answer
 
     return once
