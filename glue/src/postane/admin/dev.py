@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+import os
+import pickle
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +13,13 @@ import msgspec
 import yaml
 
 from postane.admin.names import domain_name
+from postane.config.load import parse
 from postane.config.model import Config, Delivery, Dkim, Dns, Listen, Log, Queue, Smtp, Tls
 from postane.core.address import Address
-from postane.core.errors import ServiceMissingError, UsageError
+from postane.core.errors import ConfigError, PermanentError, ServiceMissingError, UsageError
 from postane.directory.passwords import verify_password
+from postane.filters.registry import check as good_filters
+from postane.storage.durable import write_file
 from postane.storage.migrations import HEAD
 from postane.storage.place import url_of
 from postane.storage.reader import open_reader
@@ -31,6 +36,7 @@ class Plan:
     accounts: tuple[str, ...]
     workers: int
     sign: bool
+    filters_file: Path | None
     nameserver: str | None
 
 
@@ -60,13 +66,49 @@ def prepare(plan: Plan) -> Config:
     )
     (plan.folder / "run").mkdir(exist_ok=True)
     accounts = [_account(text, domains[0]) for text in plan.accounts]
-    if not _stands(config, domains, accounts):
-        _make(config, domains, accounts)
-    written = yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False, allow_unicode=True)
+    # What this loads and leaves in memory would be the daemon's for all its life.
+    _apart(lambda: _stands(config, domains, accounts) or _make(config, domains, accounts))
+    plain = msgspec.to_builtins(config)
+    if plan.filters_file is not None:
+        del plain["filters"]
+    written = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
     file = plan.folder / "postane.yml"
+    if plan.filters_file is not None:
+        try:
+            # On top, so that the lines which an error names are those of the file.
+            written = f"{plan.filters_file.read_text('utf-8')}\n{written}"
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{plan.filters_file}: the file is not UTF-8") from error
+        config = parse(written, str(plan.filters_file), good_filters)
     if not file.exists() or file.read_text("utf-8") != written:
         file.write_text(written, "utf-8")
     return config
+
+
+def _apart(work: Callable[[], object]) -> None:
+    """Does `work` in a process of its own, and raises what it raises."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            os.close(reading)
+            with open(writing, "wb") as answer:
+                try:
+                    work()
+                except Exception as error:
+                    pickle.dump(error, answer)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with open(reading, "rb") as answer:
+        said = answer.read()
+    _, status = os.waitpid(pid, 0)
+    if said:
+        raise pickle.loads(said)  # our own child's
+    if status:
+        raise PermanentError("the directory could not be made")
 
 
 def _account(text: str, first_domain: str) -> tuple[str, str]:
@@ -143,9 +185,9 @@ def _certificate(path: Path, host: str) -> Path:
         .sign(key, hashes.SHA256())
     )
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+    # Half a certificate would keep the service from starting ever again.
+    write_file(path, private + certificate.public_bytes(serialization.Encoding.PEM))
     return path

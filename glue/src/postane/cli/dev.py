@@ -20,6 +20,9 @@ def dev(
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="SMTP workers; 0: as many as cores.")] = 0,
     filters: Annotated[Literal["none", "builtin"], typer.Option(help="Which filters run.")] = "builtin",
+    filters_file: Annotated[
+        Path | None, typer.Option(help="A file with the section `filters` of a configuration: these run.")
+    ] = None,
     nameserver: Annotated[str | None, typer.Option(help="host:port to ask instead of /etc/resolv.conf.")] = None,
 ) -> None:
     """Run the mail daemon here: no root, no containers, no Dovecot.
@@ -40,6 +43,7 @@ def dev(
         accounts=tuple(account or []),
         workers=workers,
         sign=filters == "builtin",
+        filters_file=filters_file,
         nameserver=nameserver,
     )
     raise typer.Exit(run_dev(prepare(plan), lambda: typer.echo("ready")))
