@@ -232,8 +232,7 @@ class Pool:
     def hurry(self, name: str, first_wait: float, now: float) -> None:
         """New mail for a closed destination brings its next trial forward."""
         window = self.windows.get(name)
-        if window is not None and window.closed_until > now:
-            window.hurry(first_wait)
+        if window is not None and window.closed_until > now and window.hurry(first_wait):
             heappush(self._closed, (window.closed_until, name))
 
     def reopen(self, name: str, now: float) -> None:

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     UNREACHABLE = "unreachable"  # no server answered: the destination is at fault, not the message
     BUSY = "busy"  # the server wants fewer connections or a pause
     GREYLISTED = "greylisted"  # it wants to see us again in some minutes
+    RECIPIENTS = "recipients"  # it takes no more recipients in one transaction
     MAILBOX = "mailbox"  # full or locked: soon again helps nobody
     OTHER = "other"
 
@@ -37,6 +38,9 @@ def kind_of(outcome: Outcome) -> Kind:
     words = reply.text.lower()
     if reply.enhanced in _BUSY_STATUS:
         return Kind.BUSY
+    # RFC 5321 section 4.5.3.1.10: 452 for one recipient too many, which many servers say without an enhanced code.
+    if reply.enhanced == "4.5.3" or (reply.code == 452 and not reply.enhanced and "recipients" in words):
+        return Kind.RECIPIENTS
     # 4.4.x from this host is our own finding about the network (no route, no answer, no DNS).
     if reply.enhanced.startswith("4.4.") and not outcome.remote:
         return Kind.UNREACHABLE

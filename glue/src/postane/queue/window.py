@@ -55,9 +55,11 @@ class Window:
         self.closed_until = now + wait
         self.last = why
 
-    def hurry(self, first_wait: float) -> None:
-        """New mail came for it: the next trial need not wait longer than the first would have."""
-        self.closed_until = min(self.closed_until, self.last_failure + first_wait)
+    def hurry(self, first_wait: float) -> bool:
+        """New mail came for it: the next trial need not wait longer than the first would have. True if it is sooner."""
+        before = self.closed_until
+        self.closed_until = min(before, self.last_failure + first_wait)
+        return self.closed_until < before
 
     def reopen(self) -> None:
         """The operator wants a trial now."""
