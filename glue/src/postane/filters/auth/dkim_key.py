@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -25,6 +26,7 @@ MIN_RSA = 1024  # bits, RFC 8301 section 3.2
 MAX_RSA = 8192  # larger ones only cost us time
 _MAX_EXPONENT = 1 << 32
 _MAX_RECORDS = 4
+_KEPT = 1024  # characters; longer records are read each time, so that nobody fills our memory with them
 
 
 class Result(StrEnum):
@@ -98,7 +100,7 @@ def _keys(answer: question.Answer, algorithm: str) -> Answer:
     refused: RefusedError | None = None
     for record in answer.records[:_MAX_RECORDS]:
         try:
-            keys.append(read(record, algorithm))
+            keys.append((_read_again if len(record) <= _KEPT else read)(record, algorithm))
         except RefusedError as error:
             refused = refused or error
     return tuple(keys) or refused or RefusedError(Result.PERMERROR, "no key for the signature")
@@ -128,6 +130,9 @@ def read(record: str, algorithm: str) -> Key:
     except (tags.TagError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise RefusedError(Result.PERMERROR, "key syntax error: p= is no public key") from error
     return Key(public, "s" in flags, "y" in flags)
+
+
+_read_again = lru_cache(1024)(read)  # large senders sign all their mail with one key
 
 
 def _public(octets: bytes, algorithm: str) -> rsa.RSAPublicKey | ed25519.Ed25519PublicKey:
