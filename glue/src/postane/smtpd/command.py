@@ -7,7 +7,6 @@ RFC 4954 (AUTH), RFC 3030 (BDAT).
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass
 
@@ -136,7 +135,7 @@ def parse_plain(response: str) -> tuple[str, str]:
 def decode_base64(text: str) -> str:
     try:
         return base64.b64decode(text, validate=True).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:  # of base64, of UTF-8, or of letters that are in neither
         raise CommandError(Reply(501, "5.5.2", "That is not base64 of UTF-8 text")) from error
 
 

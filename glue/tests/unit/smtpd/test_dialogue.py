@@ -236,7 +236,7 @@ def test_auth_login_in_steps() -> None:
     assert talk.dialogue.login == "ayse"
 
 
-@pytest.mark.parametrize("line", ["*", "!!!", "AGE=", base64.b64encode(b"b\0a\0right").decode()])
+@pytest.mark.parametrize("line", ["*", "!!!", "AGE=", "AşE=", "AP8A/w==", base64.b64encode(b"b\0a\0right").decode()])
 def test_auth_given_up_or_malformed(line: str) -> None:
     talk = Talk(Service.SUBMISSIONS, secure=True).greeted()
     assert talk("AUTH PLAIN\r\n").startswith("334")
