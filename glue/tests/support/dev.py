@@ -34,10 +34,13 @@ class Dev:
         workers: int = 2,
         accounts: int = 3,
         log: Path | None = None,
+        inside: Path | None = None,
         before: Sequence[str] = (),
         more: Sequence[str] = (),
     ) -> None:
-        """`before` is a command that runs the command behind it in its own place (`exec`); `more` are options."""
+        """`before` is a command that runs the command behind it in its own place (`exec`); there the folder may have
+        another name, `inside`. `more` are options.
+        """
         self.folder = folder
         self.smtp, self.submission = free_port(), free_port()
         self.people = [f"user{number}" for number in range(accounts)]
@@ -45,7 +48,7 @@ class Dev:
             *before,
             str(POSTANE),
             "dev",
-            f"--dir={folder}",
+            f"--dir={inside or folder}",
             f"--smtp=127.0.0.1:{self.smtp}",
             f"--submission=127.0.0.1:{self.submission}",
             f"--workers={workers}",
