@@ -43,10 +43,7 @@ def job(config: Config, make_ways: Callable[[Config], Ways]) -> Job:
 
 async def serve(config: Config, make_ways: Callable[[Config], Ways], stop: Stop) -> None:
     """Works off the queue until `stop`, then lets deliveries under way end."""
-    # Messages that wait live long: a collector that walks through all of them again and again takes a third of the
-    # time of a start with a hundred thousand.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    tune_collector()
     view = SpoolView(Path(config.state) / "spool", config.spool)
     ways = make_ways(config)
     runner = QueueRunner(view, ways.routes, ways.notices, config.queue)
@@ -62,3 +59,11 @@ async def serve(config: Config, make_ways: Callable[[Config], Ways], stop: Stop)
         log.warning("drain_cut")
     await tasks.close()
     await view.close()
+
+
+def tune_collector() -> None:
+    """Messages that wait live long: a collector that walks through all of them again and again takes a third of the
+    time of a start with a hundred thousand.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
