@@ -67,7 +67,7 @@ def prepare(plan: Plan) -> Config:
     (plan.folder / "run").mkdir(exist_ok=True)
     accounts = [_account(text, domains[0]) for text in plan.accounts]
     # What this loads and leaves in memory would be the daemon's for all its life.
-    _apart(lambda: _stands(config, domains, accounts) or _make(config, domains, accounts))
+    _apart(lambda: _fill(config, domains, accounts))
     plain = msgspec.to_builtins(config)
     if plan.filters_file is not None:
         del plain["filters"]
@@ -93,7 +93,7 @@ def _apart(work: Callable[[], object]) -> None:
         code = 70
         try:
             os.close(reading)
-            with open(writing, "wb") as answer:
+            with os.fdopen(writing, "wb") as answer:
                 try:
                     work()
                 except Exception as error:
@@ -102,11 +102,11 @@ def _apart(work: Callable[[], object]) -> None:
         finally:
             os._exit(code)
     os.close(writing)
-    with open(reading, "rb") as answer:
+    with os.fdopen(reading, "rb") as answer:
         said = answer.read()
     _, status = os.waitpid(pid, 0)
     if said:
-        raise pickle.loads(said)  # our own child's
+        raise pickle.loads(said)  # noqa: S301 - our own child's
     if status:
         raise PermanentError("the directory could not be made")
 
@@ -117,6 +117,11 @@ def _account(text: str, first_domain: str) -> tuple[str, str]:
     if not colon:
         raise UsageError(f"--account {text!r}: write name:password")
     return name if "@" in name else f"{name}@{first_domain}", password
+
+
+def _fill(config: Config, domains: Sequence[str], accounts: Sequence[tuple[str, str]]) -> None:
+    if not _stands(config, domains, accounts):
+        _make(config, domains, accounts)
 
 
 def _stands(config: Config, domains: Sequence[str], accounts: Sequence[tuple[str, str]]) -> bool:

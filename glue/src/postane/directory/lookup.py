@@ -50,7 +50,8 @@ class Lookup:
         self._host = host
         self._separator = tag_separator
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="directory")
-        self._hashing = ThreadPoolExecutor(2, thread_name_prefix="password")
+        # One: there are as many workers as cores, and each thread keeps the 19 MiB of its last hash.
+        self._hashing = ThreadPoolExecutor(1, thread_name_prefix="password")
         self._resolved = _Memory(settings.cache_entries)
         # Names that somebody guesses push only each other out.
         self._unknown = _Memory(max(settings.cache_entries // 10, 1))
