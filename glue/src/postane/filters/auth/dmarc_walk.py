@@ -74,7 +74,14 @@ class Discovery:
         """The names with a record, longest first."""
         found: dict[str, Record] = {}
         for name in self._names(domain):
-            record = await self._record(name)
+            try:
+                record = await self._record(name)
+            except TemporaryError:
+                # A top-level domain could only make the organisation larger than what was found below it. Without its
+                # answer less aligns, never more; and its failure does not stop the mail of all that have a policy.
+                if not found or "." in name:
+                    raise
+                break
             if record is not None:
                 found[name] = record
                 if record.psd != "u" and not self._suffixes:

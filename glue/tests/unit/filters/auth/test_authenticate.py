@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from postane.core.question import Answer, Question
 from postane.filters.auth.authenticate import Authentication, authenticate
@@ -66,6 +68,24 @@ def test_without_one_clear_author_dmarc_is_permerror(field: bytes) -> None:
     found = authenticated(MESSAGE.replace(b"From: Ayse <ayse@example.org>\r\n", field)).dmarc
     assert (found.result, found.domain, found.disposition) == ("permerror", "", "none")
     assert found.reason
+
+
+WHOLE = sealed(sealed(sign(MESSAGE), "list.example"), "list.example")
+PIECES = st.sampled_from(
+    [b"", b"\0", b"\r", b"\n", b";", b"=", b":", b"\xff", b"(", b'"', b"<", b"@", b"9" * 20, b"i=1;"]
+)
+CHANGE = st.tuples(st.integers(0, len(WHOLE)), st.integers(0, 40), PIECES)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(CHANGE, min_size=1, max_size=5))
+def test_whatever_is_changed_there_is_an_answer(changes: list[tuple[int, int, bytes]]) -> None:
+    message = bytearray(WHOLE)
+    for at, length, octets in changes:
+        message[at : at + length] = octets
+    found = authenticated(bytes(message))
+    assert len(found.dkim) <= 10
+    assert found.dmarc.disposition == "none" or found.dmarc.result == "fail"
 
 
 def test_silence_is_waited_for_once() -> None:

@@ -145,6 +145,14 @@ def test_pct_of_old_records_changes_nothing() -> None:
     assert (found.result, found.policy, found.disposition) == ("fail", "reject", "reject")
 
 
+def test_a_top_level_domain_that_is_silent_is_missed_only_where_nothing_else_was_found() -> None:
+    silent: Records = {"example.com": "v=DMARC1; p=reject", "com": SILENT}
+    assert judged("example.com", silent, dkim={"a.example.com": "pass"}).result == "pass"
+    found = judged("a.example.com", silent)
+    assert (found.result, found.policy, found.organizational_domain) == ("fail", "reject", "example.com")
+    assert judged("a.example.net", {"net": SILENT}).result == "temperror"
+
+
 def test_without_a_record_there_is_no_dmarc() -> None:
     found = judged("a.example.com", {}, dkim={"a.example.com": "pass"})
     assert (found.result, found.policy, found.disposition, found.dkim_aligned) == ("none", "none", "none", False)
@@ -166,10 +174,10 @@ def test_what_could_not_be_asked_and_would_have_decided_is_temperror() -> None:
     walk: Records = {**reject, "a.example.com": SILENT}
     assert judged("example.com", walk, dkim={"a.example.com": "pass"}).result == "temperror"
     assert judged("example.com", walk, dkim={"a.example.com": "pass", "example.com": "pass"}).result == "pass"
-    top: Records = {**reject, "com": SILENT}
-    assert judged("example.com", top, dkim={"example.com": "pass"}).result == "pass"
-    assert judged("example.com", top, dkim={"a.example.com": "pass"}).result == "temperror"
-    assert judged("example.com", top, dkim={"example.net": "pass"}).result == "fail"
+    top: Records = {"a.example.com": "v=DMARC1; p=reject", "example.com": SILENT}
+    assert judged("a.example.com", top, dkim={"a.example.com": "pass"}).result == "pass"
+    assert judged("a.example.com", top, dkim={"b.a.example.com": "pass"}).result == "temperror"
+    assert judged("a.example.com", top, dkim={"example.net": "pass"}).result == "fail"
     strict: Records = {"example.com": "v=DMARC1; p=reject; adkim=s", "a.example.com": SILENT}
     assert judged("example.com", strict, dkim={"a.example.com": "pass"}).result == "fail"
     # Whether the author domain exists at all.
