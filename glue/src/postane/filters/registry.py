@@ -21,6 +21,8 @@ GROUP = "postane.filters"
 
 BUILTIN = {
     "authentication": "postane.filters.authentication:Authentication",
+    "helo": "postane.filters.helo:HeloName",
+    "iprev": "postane.filters.iprev:Iprev",
     "rspamd": "postane.filters.rspamd:Rspamd",
     "spf": "postane.filters.spf:Spf",
 }

@@ -1,0 +1,78 @@
+"""Judges a client by the name of its address, before it has said anything (iprev, RFC 8601 section 3; FCrDNS).
+
+Many good servers have no name that leads back to them, so nothing is refused by default: then the filter only sees to
+it that the answers are at hand when `authentication` writes them down. What the DNS does not answer defers at most.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from postane.core.errors import ConfigError
+from postane.core.peer import Peer
+from postane.core.reply import Reply
+from postane.core.verdict import ACCEPT, Decision, Verdict
+from postane.filters import base
+from postane.filters.auth import dialogue
+from postane.filters.auth.iprev import Result, Reverse, iprev
+from postane.observe.log import get_logger
+
+log = get_logger("filters")
+
+Policy = Literal["accept", "defer", "reject"]
+
+_SHARE = 0.8  # of the time that a call has, for questions to the DNS
+
+
+class Options(base.Options, frozen=True):
+    """The name of the client's address: has it one, and does it lead back?"""
+
+    timeout: Annotated[float, Meta(gt=0, le=60, description="Seconds for one call.")] = 6.0
+    no_name: Annotated[Policy, Meta(description="The address has no name (permerror).")] = "accept"
+    fail: Annotated[Policy, Meta(description="No name of the address leads back to it.")] = "accept"
+    temperror: Annotated[Literal["accept", "defer"], Meta(description="The DNS gives no answer.")] = "accept"
+    trusted_peers: Annotated[
+        tuple[str, ...], Meta(description="Networks that are not judged: the host's programs, your own devices.")
+    ] = ("127.0.0.0/8", "::1/128")
+
+
+class Iprev(base.Filter[Options]):
+    name = "iprev"
+    options_type = Options
+
+    def __init__(self, options: Options, tools: base.Tools) -> None:
+        super().__init__(options, tools)
+        try:
+            self._trusted = [ip_network(network) for network in options.trusted_peers]
+        except ValueError as error:
+            raise ConfigError(f"filters.options.iprev.trusted_peers: {error}") from error
+        self._policies: dict[Result, Policy] = {
+            Result.PERMERROR: options.no_name,
+            Result.FAIL: options.fail,
+            Result.TEMPERROR: options.temperror,
+        }
+        self._ask = tools.resolver()
+
+    async def connect(self, peer: Peer) -> Verdict:
+        address = ip_address(peer.ip)
+        if any(address in network for network in self._trusted):
+            return ACCEPT
+        found = await dialogue.run(iprev(address), self._ask, self.options.timeout * _SHARE)
+        verdict = _verdict(found, self._policies.get(found.result, "accept"))
+        if verdict.reply is not None:
+            log.info("refused", client_ip=peer.ip, reply=str(verdict.reply), reason=verdict.why)
+        return verdict
+
+
+def _verdict(found: Reverse, policy: Policy) -> Verdict:
+    why = f"iprev: {found.result}: {found.reason or found.name}"
+    if policy == "accept":
+        return Verdict(why=why)
+    # In place of the greeting there are only 554 and 421 (RFC 5321 section 4.3.2).
+    says = found.reason[:400] if found.reason.isprintable() and found.reason.isascii() else "the name of your address"
+    if policy == "defer" or found.result is Result.TEMPERROR:
+        return Verdict(Decision.DEFER, why, Reply(421, "4.7.25", f"Reverse DNS: {says}"))
+    return Verdict(Decision.REJECT, why, Reply(554, "5.7.25", f"Reverse DNS: {says}"))

@@ -1,0 +1,70 @@
+"""The filters helo and iprev at the door of a real service: refused at their place, and not refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from postane.config.model import Dns
+from postane.filters.base import Tools
+from postane.filters.helo import HeloName
+from postane.filters.helo import Options as HeloOptions
+from postane.filters.iprev import Iprev
+from postane.filters.iprev import Options as IprevOptions
+from support.wire import Line, Wire
+from support.zone import Zone
+
+ZONE = """
+1.0.0.127.in-addr.arpa PTR client.test
+client.test A 127.0.0.1
+2.0.0.127.in-addr.arpa PTR client.test
+3.0.0.127.in-addr.arpa FAIL
+"""
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    zone = Zone(ZONE)
+    tools = Tools("mx.test", Dns(), lambda: 0.0, lambda: zone.ask)
+    filters = (
+        Iprev(IprevOptions(fail="reject", temperror="defer", trusted_peers=()), tools),
+        HeloName(HeloOptions(trusted_peers=()), tools),
+    )
+    wire = Wire(tmp_path_factory.mktemp("names"), filters=filters)
+    yield wire
+    wire.close()
+
+
+@pytest.mark.parametrize(
+    ("source", "greeting"),
+    [
+        ("127.0.0.1", "220 "),
+        ("127.0.0.2", "554 5.7.25 Reverse DNS: client.test does not lead back to 127.0.0.2"),
+        ("127.0.0.3", "421 4.7.25 Reverse DNS: SERVFAIL"),
+        ("127.0.0.4", "220 "),
+    ],
+)
+def test_iprev_speaks_instead_of_the_greeting(named: Wire, source: str, greeting: str) -> None:
+    line = Line(named, hello=False, source=source)
+    assert line.greeting.startswith(greeting)
+    if not greeting.startswith("220"):
+        assert line.read() == ""  # closed
+    line.close()
+
+
+@pytest.mark.parametrize(
+    ("helo", "reply"),
+    [
+        ("client.test", "250 "),
+        ("localhost", "250 "),
+        ("[127.0.0.1]", "250 "),
+        ("other.test", "250 "),
+        ("a..b", "550 5.7.1 HELO: "),
+    ],
+)
+def test_helo_speaks_after_mail(named: Wire, helo: str, reply: str) -> None:
+    line = Line(named, hello=False)
+    assert line(f"EHLO {helo}").startswith("250")
+    assert line("MAIL FROM:<a@x.test>").startswith(reply)
+    line.close()
