@@ -39,7 +39,8 @@ WORDS = [
     b"NOOP\r\n", b"QUIT\r\n", b"VRFY x\r\n", b"HELP\r\n", b"STARTTLS\r\n", b"AUTH PLAIN ", b"AUTH PLAIN\r\n",
     b"AUTH LOGIN\r\n", b"AGEAcmlnaHQ=\r\n", b"YQ==\r\n", b"*\r\n", b" SIZE=10", b" BODY=8BITMIME", b" BODY=BINARYMIME",
     b" SMTPUTF8", b" RET=HDRS", b" ENVID=a+2B", b" AUTH=<>", b" NOTIFY=NEVER", b" NOTIFY=SUCCESS,DELAY",
-    b" ORCPT=rfc822;a@b", b"[127.0.0.1]", b"[IPv6:::1]", b"xn--", "ş".encode(), b"@r.test:", b"Postmaster", b"x" * 90, b"GET / HTTP/1.1\r\n",
+    b" ORCPT=rfc822;a@b", b"[127.0.0.1]", b"[IPv6:::1]", b"xn--", "ş".encode(), b"@r.test:", b"Postmaster", b"x" * 90,
+    b"GET / HTTP/1.1\r\n",
 ]  # fmt: skip
 
 _MAIL = b"EHLO x\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\n"
