@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from postane.config.model import Limits
 from postane.core.peer import Service
+from postane.smtpd import server
 from support.served import Served, open_files
 from support.wire import Wire
 
@@ -195,6 +197,44 @@ def test_who_reads_no_replies_is_not_read_from(served: Served, words: bytes) -> 
     settled(served)
 
 
+def test_who_does_not_read_the_farewell_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "FAREWELL", 0.2)
+    wire = Wire(tmp_path, Limits(idle_commands=15_000))
+    try:
+        deaf = socket.socket()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        deaf.connect(("127.0.0.1", wire.ports[Service.SMTP]))
+        time.sleep(0.05)  # it was greeted
+        deaf.settimeout(0.3)
+        # One block, whose replies are more than any window takes, and whose last one is a farewell.
+        wire.hold(0.2)
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            deaf.sendall(b"EHLO x\r\n" * 30_000)
+        gone(wire)
+        deaf.close()
+    finally:
+        wire.close()
+
+
+def test_a_long_group_is_worked_through(wire: Wire) -> None:
+    """More than one block of commands, with look-ups in between."""
+    wire.mail()
+    mail = ENVELOPE[8:] + b"BDAT 2000 LAST\r\n" + (b"x" * 98 + b"\r\n") * 20
+    with socket.create_connection(("127.0.0.1", wire.ports[Service.SMTP]), 20) as peer:
+        replies = peer.makefile("rb")
+        replies.readline()
+        peer.sendall(b"HELO x\r\n" + mail * 300 + b"QUIT\r\n")
+        assert [line[:3] for line in replies] == [b"250"] * 901 + [b"221"]
+    assert len(wire.mail()) == 300
+
+
+def gone(wire: Wire) -> None:
+    end = time.monotonic() + 10
+    while wire.sessions.open:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def reset(peer: socket.socket) -> None:
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     peer.close()
@@ -221,10 +261,7 @@ def test_who_leaves_in_the_middle_keeps_nothing(wire: Wire, end: Callable[[socke
         whole += length >= len(WHOLE) - 6
         replies.close()
         end(peer)
-    deadline = time.monotonic() + 10
-    while wire.sessions.open:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    gone(wire)
     mails = wire.mail()
     assert len(mails) <= whole
     assert all(mail.read().endswith(b"Subject: x\r\n\r\nhello\r\n") for mail in mails)

@@ -37,6 +37,9 @@ GOING_DOWN = Reply(421, "4.3.2", "The service is restarting; come again at once"
 
 _NEVER = float("inf")
 
+# Seconds for the last replies to be read (and, under TLS, for the other side's farewell).
+FAREWELL = 10.0
+
 
 class Handler(Protocol):
     """What a session asks. See smtpd.handler for the one that Postane uses."""
@@ -261,7 +264,7 @@ class Server(aiosmtpd.SMTP):
         if self.transport is None:
             return
         if dialogue.closed or self._ended:
-            self.transport.close()
+            self._close()
         else:
             self.touch(said=said)
             if self._paused:  # all that had come is used up; not sooner, or each answer would let in a block more
@@ -381,11 +384,15 @@ class Server(aiosmtpd.SMTP):
     def _shut(self, reply: Reply) -> None:
         self.dialogue.shut(reply)
         self._flush()
+        self._close()
+
+    def _close(self) -> None:
+        """Ends the connection once the peer has read what was said; who reads nothing would hold it open for ever."""
         if self.transport is not None:
             self.transport.close()
-        # A peer that reads nothing holds a closing transport open for ever.
-        self.deadline = _NEVER
-        self.loop.call_later(10, self._abort)
+            self.deadline = _NEVER
+            if self.tls or self.transport.get_write_buffer_size():
+                self.loop.call_later(FAREWELL, self._abort)
 
     def _abort(self) -> None:
         if self.transport is not None:
