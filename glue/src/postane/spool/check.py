@@ -12,7 +12,7 @@ import mmap
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -384,8 +384,12 @@ def _opened(path: Path) -> Iterator[mmap.mmap | bytes]:
         if not os.fstat(file.fileno()).st_size:
             yield b""  # nothing that could be mapped
             return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as log:
+        log = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
             yield log
+        finally:
+            with suppress(BufferError):  # an error on its way out still holds a piece of it
+                log.close()
 
 
 def _large_reason(path: Path, one: Record) -> str:

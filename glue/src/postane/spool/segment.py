@@ -133,9 +133,15 @@ def large_texts(path: Path) -> tuple[list[str], bool]:
     log = path.read_bytes()
     serial = record.segment_serial(log, str(path))
     end = record.read_word(log, record.DURABLE_AT)
-    found = list(scan.walk(log, serial, end if end >= 0 else len(log), len(log)))
-    names = [one.envelope.id for one in found if isinstance(one, record.Record) and one.file_length]
-    return names, all(isinstance(one, record.Record) for one in found)
+    names = []
+    whole = True
+    # Behind the end too: a repair may find that the mark is wrong.
+    for one in scan.walk(log, serial, len(log), len(log)):
+        if isinstance(one, scan.Gap):
+            whole = whole and 0 <= end <= one.at
+        elif one.file_length:
+            names.append(one.envelope.id)
+    return names, whole
 
 
 def mark_journaled(path: Path) -> None:

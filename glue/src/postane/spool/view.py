@@ -298,8 +298,11 @@ class SpoolView:
         now = asyncio.get_running_loop().time()
         if self._orphans_seen and now - self._orphans_seen < 2:
             return
-        self._orphans_seen = now
         self._folders = self._list_folders()
+        if not self._orphans_seen:
+            for folder in self._folders:
+                self._drop_strays(folder)
+        self._orphans_seen = now
         for folder in self._folders:
             if folder == self._writer.folder or (lock := lock_folder(folder)) is None:
                 continue
@@ -311,22 +314,19 @@ class SpoolView:
                         recover(path)
                     except CorruptSpoolError as error:
                         self._unreadable_is(path, error)
-                self._drop_strays(folder)
             finally:
                 os.close(lock)
 
     def _drop_strays(self, folder: Path) -> None:
-        """Journals without a segment, of a crash between two steps of `_retire`."""
+        """Journals without a segment, of a crash between two steps of `_retire`. At the start, when none is retired."""
         for path in folder.glob(f"*{JOURNAL_SUFFIX}"):
             segment = path.with_suffix(SUFFIX)
-            # One that is known is being retired at this moment, and its name's end is not synced yet.
-            if segment in self._segments or segment in self._unreadable or segment.exists():
+            if segment.exists():
                 continue
             waiting = journal.waiting(journal.read(path))
             if waiting:
                 # No step of ours leaves this: the segment was lost with mail in it. What names that mail is kept.
                 log.error("segment_lost", file=str(segment), messages=sorted(waiting), hint="postane queue check")
-                self._unreadable.add(segment)
             else:
                 path.unlink(missing_ok=True)
 
