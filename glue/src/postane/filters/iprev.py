@@ -73,6 +73,6 @@ def _verdict(found: Reverse, policy: Policy) -> Verdict:
         return Verdict(why=why)
     # In place of the greeting there are only 554 and 421 (RFC 5321 section 4.3.2).
     says = found.reason[:400] if found.reason.isprintable() and found.reason.isascii() else "the name of your address"
-    if policy == "defer" or found.result is Result.TEMPERROR:
+    if policy == "defer":
         return Verdict(Decision.DEFER, why, Reply(421, "4.7.25", f"Reverse DNS: {says}"))
     return Verdict(Decision.REJECT, why, Reply(554, "5.7.25", f"Reverse DNS: {says}"))

@@ -18,8 +18,7 @@ _TOKEN = re.compile(
 )
 _ESCAPED = {"%": "%", "_": " ", "-": "%20"}
 _ONLY_EXPLAINING = frozenset("crt")  # section 7.2
-# domain-end of section 7.1: what is no macro ends with a label that is no number.
-_TOP_LABEL = re.compile(r"\.(?:[a-z0-9]*[a-z][a-z0-9]*|[a-z0-9]+-[a-z0-9-]*[a-z0-9])\.?\Z", re.IGNORECASE | re.ASCII)
+_LDH = re.compile(r"[a-z0-9-]+", re.IGNORECASE | re.ASCII)
 
 
 class SyntaxProblem(ValueError):  # noqa: N818  (no accident of ours: the publisher's record is wrong)
@@ -44,7 +43,7 @@ def parse_string(text: str, *, explaining: bool = False) -> MacroString:
     """macro-string; with `explaining` an explain-string, which has spaces too. Raises SyntaxProblem."""
     parts, _ = _parts(text)
     if not explaining and " " in text:
-        raise SyntaxProblem(f"{text!r} has a space")
+        raise SyntaxProblem(f"{text[:80]!r} has a space")
     return parts
 
 
@@ -54,8 +53,8 @@ def parse_domain(text: str) -> MacroString:
     for part in parts:
         if isinstance(part, Macro) and part.letter in _ONLY_EXPLAINING:
             raise SyntaxProblem(f"the macro {part.letter!r} stands in explanations only")
-    if not parts or (tail is not None and not _TOP_LABEL.search(tail)):
-        raise SyntaxProblem(f"{text!r} is no domain")
+    if not parts or (tail is not None and not _ends_with_label(tail)):
+        raise SyntaxProblem(f"{text[:80]!r} is no domain")
     return parts
 
 
@@ -76,20 +75,26 @@ def _parts(text: str) -> tuple[MacroString, str | None]:
     while at < len(text):
         found = _TOKEN.match(text, at)
         if not found:
-            raise SyntaxProblem(f"{text!r} breaks the grammar at {text[at : at + 8]!r}")
+            raise SyntaxProblem(f"{text[:80]!r} breaks the grammar at {text[at : at + 8]!r}")
         at = found.end()
         tail = found["literal"]
         if letter := found["letter"]:
-            digits = found["digits"]
-            if digits and not int(digits):
-                raise SyntaxProblem(f"{found[0]} keeps no part")
-            kept = int(digits) if digits else 0
+            digits = found["digits"].lstrip("0")
+            if found["digits"] and not digits:
+                raise SyntaxProblem(f"{found[0][:20]} keeps no part")
+            kept = int(digits[:6]) if digits else 0  # no text has as many parts
             parts.append(
                 Macro(letter.lower(), kept, bool(found["reverse"]), found["delimiters"] or ".", letter.isupper())
             )
         else:
             parts.append(found["literal"] or _ESCAPED[found["escape"]])
     return tuple(parts), tail
+
+
+def _ends_with_label(tail: str) -> bool:
+    """domain-end of section 7.1: a dot, and a label that is no number."""
+    _, dot, label = tail.removesuffix(".").rpartition(".")
+    return bool(dot and _LDH.fullmatch(label)) and not label.isdigit() and label[0] != "-" and label[-1] != "-"
 
 
 def _value(macro: Macro, value: str) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from postane.filters.auth.spf_macro import MacroString, SyntaxProblem, parse_domain, parse_string
@@ -27,6 +28,10 @@ class Result(StrEnum):
 
 
 _QUALIFIERS = {"+": Result.PASS, "-": Result.FAIL, "~": Result.SOFTFAIL, "?": Result.NEUTRAL}
+
+# The standard asks for records under 450 octets (section 3.4); what is far beyond means harm.
+_MAX_RECORD = 16_384  # characters
+_MAX_REMEMBERED = 2048
 
 _VERSION = "v=spf1"
 _NAME = r"[a-z][a-z0-9_.-]*"
@@ -75,6 +80,12 @@ def select(texts: Iterable[str]) -> list[str]:
 
 def parse(text: str) -> Record:
     """A record that `select` gave. Raises SyntaxProblem."""
+    if len(text) > _MAX_RECORD:
+        raise SyntaxProblem(f"it has over {_MAX_RECORD} characters")
+    return _remembered(text) if len(text) < _MAX_REMEMBERED else _parse(text)
+
+
+def _parse(text: str) -> Record:
     mechanisms: list[Mechanism] = []
     modifiers: dict[str, Modifier] = {}
     for term in text[len(_VERSION) :].split(" "):
@@ -93,15 +104,19 @@ def parse(text: str) -> Record:
     return Record(tuple(mechanisms), modifiers.get("redirect"), modifiers.get("exp"))
 
 
+# Half the world includes the records of the same few providers.
+_remembered = lru_cache(1024)(_parse)
+
+
 def _mechanism(term: str) -> Mechanism:
     found = _DIRECTIVE.fullmatch(term)
     if not found:
-        raise SyntaxProblem(f"{term!r} is no term")
+        raise SyntaxProblem(f"{term[:80]!r} is no term")
     result, name, rest = _QUALIFIERS[found[1] or "+"], found[2].lower(), found[3]
     match name:
         case "all":
             if rest:
-                raise SyntaxProblem(f"{term!r}: nothing follows all")
+                raise SyntaxProblem(f"{term[:80]!r}: nothing follows all")
             return Mechanism(term, name, result)
         case "include" | "exists":
             return Mechanism(term, name, result, parse_domain(_after_colon(term, rest)))
@@ -121,12 +136,12 @@ def _mechanism(term: str) -> Mechanism:
             )
         case "ip4" | "ip6":
             return Mechanism(term, name, result, network=_network(term, name, _after_colon(term, rest)))
-    raise SyntaxProblem(f"{term!r}: there is no such mechanism")
+    raise SyntaxProblem(f"{term[:80]!r}: there is no such mechanism")
 
 
 def _after_colon(term: str, rest: str) -> str:
     if not rest.startswith(":"):
-        raise SyntaxProblem(f"{term!r} lacks what belongs after a colon")
+        raise SyntaxProblem(f"{term[:80]!r} lacks what belongs after a colon")
     return rest[1:]
 
 
@@ -134,7 +149,7 @@ def _prefix(term: str, text: str | None, most: int) -> int:
     if text is None:
         return most
     if int(text) > most:
-        raise SyntaxProblem(f"{term!r}: a prefix has at most {most} bits")
+        raise SyntaxProblem(f"{term[:80]!r}: a prefix has at most {most} bits")
     return int(text)
 
 
@@ -148,5 +163,5 @@ def _network(term: str, name: str, text: str) -> IPv4Network | IPv6Network:
         if "%" in parts[1] or address.max_prefixlen != most:  # Python reads a zone index (RFC 4007) too
             raise ValueError
     except ValueError as error:
-        raise SyntaxProblem(f"{term!r} names no {name} network") from error
+        raise SyntaxProblem(f"{term[:80]!r} names no {name} network") from error
     return kind((int(address), prefix), strict=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from postane.core.question import Question
 from postane.filters.auth.spf import MAX_EXPLANATION, Checked, Client, check_host
@@ -584,3 +586,89 @@ def test_questions_are_what_is_needed_and_no_more() -> None:
         Question("x.example", "MX"),
         Question("m.example", "A"),
     ]
+
+
+PIECES = st.sampled_from(
+    [
+        *(
+            "v=spf1",
+            " ",
+            " ",
+            "a",
+            "mx",
+            "ptr",
+            "all",
+            "include:",
+            "exists:",
+            "ip4:",
+            "ip6:",
+            "redirect=",
+            "exp=",
+            "x=",
+        ),
+        *(
+            "%{",
+            "}",
+            "%{l}",
+            "%{p}",
+            "%{h2r}",
+            "%{S}",
+            "%%",
+            "%_",
+            "%-",
+            "%",
+            ":",
+            "/",
+            "//",
+            "24",
+            "128",
+            "-",
+            "~",
+            "?",
+        ),
+        *(
+            "x.example",
+            "y.example",
+            ".",
+            "..",
+            "192.0.2.3",
+            "2001:db8::3",
+            "@",
+            "\\",
+            '"',
+            "ü",
+            "\ud800",
+            "\x00",
+            "a" * 64,
+        ),
+    ]
+)
+TEXTS = st.lists(PIECES, max_size=12).map("".join)
+
+
+@given(
+    records=st.lists(st.tuples(st.booleans(), TEXTS), max_size=4),
+    explanation=TEXTS,
+    helo=TEXTS,
+    local=TEXTS,
+    names=st.lists(TEXTS.filter(str.isascii), max_size=3),
+    ip=st.sampled_from([IP4, IP6, "::ffff:192.0.2.3", "fe80::1%eth0"]),
+)
+@settings(deadline=None, max_examples=150)
+def test_whatever_is_said_there_is_a_result(
+    records: list[tuple[bool, str]], explanation: str, helo: str, local: str, names: list[str], ip: str
+) -> None:
+    """And no question is put that cannot be put: the zone looks at each."""
+    zone = Zone("z.example A 192.0.2.3")
+    for at, (valid, text) in enumerate(records):
+        zone.add(("x.example", "y.example")[at % 2], "TXT", f"v=spf1 {text}" if valid else text)
+        zone.add("x.example", "MX", f"{at} y.example")
+    zone.add("exp.example", "TXT", explanation)
+    for name in names:
+        zone.add(REVERSE4, "PTR", name)
+    found = check(zone, ip, f"{local}@x.example", helo)
+    assert found.explanation.isascii()
+    assert found.lookups <= 11
+    assert found.void_lookups <= 3
+    assert bool(found.problem) == (found.result in ("temperror", "permerror"))
+    assert len(zone.questions) < 300

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from postane.filters.auth.spf_macro import SyntaxProblem, expand, parse_domain, parse_string, uses
@@ -46,6 +48,8 @@ VALUES = {
         # Beyond the examples: as many parts as the digits say, 127 and more of them too.
         ("%{d127}", "email.example.com"),
         ("%{d99999}", "email.example.com"),
+        ("%{d" + "9" * 9000 + "}", "email.example.com"),
+        ("%{d" + "0" * 9000 + "1}", "com"),
         ("%{D2}", "example.com"),
         ("%{DR}", "com.example.email"),
         ("%{S}", "strong-bad%40email.example.com"),
@@ -73,7 +77,23 @@ def test_a_url_keeps_only_the_unreserved() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["%", "%a", "%{", "%{}", "%{d", "%{x}", "%{d0}", "%{d00}", "%{dx}", "%{d.2}", "%{dr2}", "%{drr}", "%{d;}", "%{ d}"],
+    [
+        "%",
+        "%a",
+        "%{",
+        "%{}",
+        "%{d",
+        "%{x}",
+        "%{d0}",
+        "%{d00}",
+        "%{d" + "0" * 9000 + "}",
+        "%{dx}",
+        "%{d.2}",
+        "%{dr2}",
+        "%{drr}",
+        "%{d;}",
+        "%{ d}",
+    ],
 )
 def test_broken_macros(text: str) -> None:
     for whole in (text, f"{text}.example.com", f"example.com{text}"):
@@ -158,3 +178,12 @@ def test_uses() -> None:
     parts = parse_domain("%{P}.example.com")
     assert uses(parts, "p")
     assert not uses(parts, "d")
+
+
+def test_a_long_text_takes_no_long_time() -> None:
+    """Each of these took the square of its length with a careless pattern."""
+    begun = time.process_time()
+    for text in ("x." + "a" * 20_000 + "!", "x." + "a-" * 10_000, "%{d" + "." * 20_000, "%" * 20_001, "a." * 10_000 + "1"):
+        with pytest.raises(SyntaxProblem):
+            parse_domain(text)
+    assert time.process_time() - begun < 0.5

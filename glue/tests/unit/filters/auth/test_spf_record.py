@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from ipaddress import ip_network
 
 import pytest
@@ -193,3 +194,23 @@ def test_modifiers() -> None:
 def test_any_error_anywhere_spoils_the_record(terms: str, place: str) -> None:
     with pytest.raises(SyntaxProblem):
         parse(place.format(terms))
+
+
+def test_a_record_has_an_end() -> None:
+    """RFC 7208 section 3.4 asks for less than 450 octets; what takes a worker's time is refused."""
+    begun = time.process_time()
+    good = "v=spf1" + " ip4:192.0.2.1" * 1100
+    assert len(parse(good).mechanisms) == 1100
+    with pytest.raises(SyntaxProblem, match="16384 characters"):
+        parse(good * 2)
+    for terms in (
+        "a:x." + "a" * 16_000 + "!",
+        "a" * 16_000,
+        "a" + "/1" * 8_000,
+        "a:" + "/" * 16_000,
+        "x=" + "%" * 16_001,
+    ):
+        with pytest.raises(SyntaxProblem) as told:
+            parse(f"v=spf1 {terms}")
+        assert len(str(told.value)) < 200
+    assert time.process_time() - begun < 0.5
