@@ -183,7 +183,8 @@ def test_uses() -> None:
 def test_a_long_text_takes_no_long_time() -> None:
     """Each of these took the square of its length with a careless pattern."""
     begun = time.process_time()
-    for text in ("x." + "a" * 20_000 + "!", "x." + "a-" * 10_000, "%{d" + "." * 20_000, "%" * 20_001, "a." * 10_000 + "1"):
+    harmful = ("x." + "a" * 20_000 + "!", "x." + "a-" * 10_000, "%{d" + "." * 20_000, "%" * 20_001, "a." * 10_000 + "1")
+    for text in harmful:
         with pytest.raises(SyntaxProblem):
             parse_domain(text)
     assert time.process_time() - begun < 0.5
