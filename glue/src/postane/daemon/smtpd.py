@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,8 @@ def jobs(config: Config, doors: Doors, make_parts: Callable[[Config], Parts]) ->
 
     def job(number: int) -> Job:
         def work(pipes: Pipes) -> None:
+            _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
             sessions = Sessions(config.smtp.limits, counts, number)
             run(pipes, lambda stop: serve(config, doors, make_parts, sessions, stop))
 

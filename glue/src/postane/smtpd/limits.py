@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import mmap
+import resource
 from contextlib import suppress
 from ipaddress import ip_address
 
@@ -66,6 +67,12 @@ def _places(net: str) -> tuple[int, int, int]:
     return 0, 1 + (value & _NETS - 1), 1 + _NETS + (value >> 32 & _NETS - 1)
 
 
+def _places_of_process() -> int:
+    """Three quarters of the files that it may open; the rest is for the spool, the directory, and large texts."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 30 if files == resource.RLIM_INFINITY else files * 3 // 4
+
+
 class Sessions:
     """Open sessions of one worker, within the limits of the host."""
 
@@ -75,11 +82,14 @@ class Sessions:
         self._counts = counts or Counts()
         self._worker = worker
         self._counts.clear(worker)
+        self._places = _places_of_process()
         self.open = 0
         self._none_open = asyncio.Event()
 
     def enter(self, net: str) -> bool:
         """Counts one more; False, and not counted, if that is too many."""
+        if self.open >= self._places:
+            return False
         everyone, of_net = self._counts.of(net)
         if everyone >= self._limits.connections or of_net >= self._limits.connections_per_peer:
             return False

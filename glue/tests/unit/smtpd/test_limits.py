@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 
 import pytest
 
@@ -59,3 +60,13 @@ def test_many_nets_do_not_hinder_each_other() -> None:
     assert asyncio.run(sessions.drained(0.01))
     assert all(sessions.enter("x") for _ in range(10))
     assert not sessions.enter("x")
+
+
+def test_files_are_left_for_what_must_be_written() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
+    try:
+        sessions = Sessions(Limits())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [sessions.enter(str(number)) for number in range(301)] == [True] * 300 + [False]
