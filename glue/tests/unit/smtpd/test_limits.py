@@ -52,6 +52,7 @@ def test_a_worker_that_died_holds_no_places() -> None:
 
 def test_many_nets_do_not_hinder_each_other() -> None:
     sessions = Sessions(Limits(connections_per_peer=10))
+    sessions._places = 1_000_000  # this machine may let us open fewer files
     assert all(sessions.enter(f"192.0.{number // 256}.{number % 256}") for number in range(20_000))
     assert not sessions.enter("x")
     for number in range(20_000):
