@@ -160,6 +160,12 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+def make_root(root: Path) -> None:
+    """The spool's own folder, with its name on the disk: also where a process before us made it and was killed."""
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    sync_folder(root.parent)
+
+
 def lock_folder(folder: Path) -> int | None:
     """The lock of a worker's folder, held while the returned descriptor is open; None if a living worker has it."""
     fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

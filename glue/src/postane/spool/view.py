@@ -27,7 +27,7 @@ from postane.core.ports import Body, Claimed
 from postane.spool import journal, record, scan
 from postane.spool.inflight import InFlight
 from postane.spool.journal import Journal, Line
-from postane.spool.segment import FREE_SUFFIX, SUFFIX, lock_folder, mark_journaled, recover, sync_folder
+from postane.spool.segment import FREE_SUFFIX, SUFFIX, lock_folder, make_root, mark_journaled, recover, sync_folder
 from postane.spool.writer import LARGE, WAKE, SpoolWriter
 
 log = structlog.get_logger("spool")
@@ -207,7 +207,7 @@ class SpoolView:
 
     def __init__(self, root: Path, settings: Spool) -> None:
         """Raises TemporaryError if another queue process holds the spool."""
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_root(root)
         lock = lock_folder(root)
         if lock is None:
             raise TemporaryError(f"{root}: another queue process is running")

@@ -28,7 +28,7 @@ from postane.core.ids import make_id
 from postane.core.ports import Body
 from postane.spool import record
 from postane.spool.draft import Draft
-from postane.spool.segment import SUFFIX, SegmentWriter, large_texts, lock_folder, recover, sync_folder
+from postane.spool.segment import SUFFIX, SegmentWriter, large_texts, lock_folder, make_root, recover, sync_folder
 
 WAKE = "wake"  # the FIFO by which workers wake the queue
 LARGE = "large"
@@ -287,15 +287,15 @@ class SpoolWriter:
 
 def _take_folder(root: Path) -> tuple[Path, int]:
     """The first folder w0, w1, … that no living process holds, and its lock."""
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_root(root)
     for number in range(1024):
         folder = root / f"w{number}"
         if not folder.exists():
             with suppress(FileExistsError):
                 folder.mkdir(mode=0o700)
-                sync_folder(root)
         lock = lock_folder(folder)
         if lock is not None:
+            sync_folder(root)  # whoever made the folder may have died before its name was on the disk
             return folder, lock
     raise TemporaryError(f"{root}: all 1024 folders are held by living processes")
 

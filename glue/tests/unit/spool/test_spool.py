@@ -387,3 +387,25 @@ async def test_a_text_that_cannot_be_opened_now_is_not_called_damaged(tmp_path: 
         message.chunks()
     await view.close()
     await writer.close()
+
+
+@asynchronous
+async def test_the_names_of_the_folders_are_synced_whoever_made_them(tmp_path: Path) -> None:
+    """A process may be killed between making a folder and syncing its name; the next one cannot know."""
+    root = tmp_path / "spool"
+    (root / "w0").mkdir(parents=True)
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def noted(fd: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{fd}").readlink())
+        fsync(fd)
+
+    os.fsync = noted
+    try:
+        writer = SpoolWriter(root, SETTINGS)
+        await put(writer, b"x")
+    finally:
+        os.fsync = fsync
+    assert {tmp_path, root, root / "w0"} <= set(synced)
+    await writer.close()
