@@ -45,6 +45,17 @@ class Options(base.Options, frozen=True):
         tuple[str, ...], Meta(description="Networks that are not judged: the host's programs, your own devices.")
     ] = ("127.0.0.0/8", "::1/128")
 
+    def __post_init__(self) -> None:
+        try:
+            for name in self.own_names:
+                normal_domain(name)
+        except AddressError as error:
+            raise ValueError(str(error)) from error
+        for address in self.own_addresses:
+            ip_address(address)
+        for network in self.trusted_peers:
+            ip_network(network)
+
 
 class HeloName(base.Filter[Options]):
     name = "helo"
@@ -52,12 +63,12 @@ class HeloName(base.Filter[Options]):
 
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)
+        self._trusted = [ip_network(network) for network in options.trusted_peers]
+        self._names = {normal_domain(name) for name in (tools.host, *options.own_names)}
         try:
-            self._trusted = [ip_network(network) for network in options.trusted_peers]
-            self._names = {normal_domain(name) for name in (tools.host, *options.own_names)}
             self._addresses = {str(ip_address(text)) for text in (*tools.dns.addresses, *options.own_addresses)}
-        except (ValueError, AddressError) as error:
-            raise ConfigError(f"filters.options.helo: {error}") from error
+        except ValueError as error:
+            raise ConfigError(f"dns.addresses: {error}") from error
         self._policies: dict[Fact, Policy] = {
             Fact.OURS: options.ours,
             Fact.MALFORMED: options.malformed,

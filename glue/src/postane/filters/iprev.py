@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from postane.core.errors import ConfigError
 from postane.core.peer import Peer
 from postane.core.reply import Reply
 from postane.core.verdict import ACCEPT, Decision, Verdict
@@ -38,6 +37,10 @@ class Options(base.Options, frozen=True):
         tuple[str, ...], Meta(description="Networks that are not judged: the host's programs, your own devices.")
     ] = ("127.0.0.0/8", "::1/128")
 
+    def __post_init__(self) -> None:
+        for network in self.trusted_peers:
+            ip_network(network)
+
 
 class Iprev(base.Filter[Options]):
     name = "iprev"
@@ -45,10 +48,7 @@ class Iprev(base.Filter[Options]):
 
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)
-        try:
-            self._trusted = [ip_network(network) for network in options.trusted_peers]
-        except ValueError as error:
-            raise ConfigError(f"filters.options.iprev.trusted_peers: {error}") from error
+        self._trusted = [ip_network(network) for network in options.trusted_peers]
         self._policies: dict[Result, Policy] = {
             Result.PERMERROR: options.no_name,
             Result.FAIL: options.fail,

@@ -13,7 +13,6 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from postane.core.envelope import Envelope
-from postane.core.errors import ConfigError
 from postane.core.peer import Peer
 from postane.core.ports import Body
 from postane.core.reply import Reply
@@ -54,6 +53,10 @@ class Options(base.Options, frozen=True):
         Meta(description="Networks that are not checked: the host's programs, your own forwarders and backup MX."),
     ] = ("127.0.0.0/8", "::1/128")
 
+    def __post_init__(self) -> None:
+        for network in self.trusted_peers:
+            ip_network(network)
+
 
 class Spf(base.Filter[Options]):
     name = "spf"
@@ -62,10 +65,7 @@ class Spf(base.Filter[Options]):
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)
         self._ask = tools.resolver()
-        try:
-            self._own = [ip_network(text) for text in options.trusted_peers]
-        except ValueError as error:
-            raise ConfigError(f"filters.options.spf.trusted_peers: {error}") from error
+        self._own = [ip_network(network) for network in options.trusted_peers]
         self._results: OrderedDict[tuple[str, str, str], tuple[float, Checked]] = OrderedDict()
 
     async def mail(self, peer: Peer, sender: str) -> Verdict:

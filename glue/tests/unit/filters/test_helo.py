@@ -93,8 +93,13 @@ def test_who_is_not_judged(ip: str, login: str, options: Any) -> None:
     "options", [{"own_names": ["a..b"]}, {"own_addresses": ["nowhere"]}, {"trusted_peers": ["10.0.0.1/8"]}]
 )
 def test_bad_options(options: Any) -> None:
-    with pytest.raises(ConfigError, match=r"filters\.options\.helo"):
+    with pytest.raises(msgspec.ValidationError, match=str(next(iter(options.values()))[0])):
         made(**options)
+
+
+def test_a_bad_address_of_the_host() -> None:
+    with pytest.raises(ConfigError, match=r"dns\.addresses: 'nowhere'"):
+        HeloName(Options(), Tools("mx.test", Dns(addresses=("nowhere",)), lambda: 0.0, lambda: Zone("").ask))
 
 
 def test_a_silent_dns_refuses_nothing_and_an_accident_is_for_the_policy() -> None:

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from postane.config.model import Dns
-from postane.core.errors import ConfigError
 from postane.core.peer import Peer, Service
 from postane.core.question import Answer, Question
 from postane.core.verdict import ACCEPT, Decision, Verdict
@@ -71,7 +70,7 @@ def test_who_is_not_judged(ip: str, options: Any) -> None:
 
 
 def test_bad_options() -> None:
-    with pytest.raises(ConfigError, match=r"filters\.options\.iprev\.trusted_peers"):
+    with pytest.raises(msgspec.ValidationError, match="host bits"):
         made(trusted_peers=["10.0.0.1/8"])
 
 
