@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +21,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import chart, crowd, goals, growth, load, machine, rounds, samples, syncs, table
+from bench import crowd, goals, growth, load, machine, report, rounds, samples, syncs, table
 from bench.load import LOADS
 from bench.peer import Peer, Skip
 from bench.peers.opensmtpd import OpenSmtpd
@@ -212,6 +212,7 @@ def main() -> int:
         )
     console = Console(width=None if sys.stdout.isatty() else 140)
     _raise_file_limit()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped on the way out
     STORE.mkdir(parents=True, exist_ok=True)
     option.work.mkdir(parents=True, exist_ok=True)
     bench = Bench(option.work / "servers", size, console)
@@ -246,7 +247,7 @@ def main() -> int:
         results["samples"] = [asdict(sample) for sample in found]
         results["goals"] = [asdict(goal) | {"met": goal.met} for goal in judged]
         results["postfix"] = {"shipped": SHIPPED, "tuned": TUNED}
-        _write(results, rows, console)
+        console.print(f"written: {report.write(ROOT, results, rows, judged)}", markup=False)
     return 0
 
 
@@ -254,19 +255,6 @@ def _raise_file_limit() -> None:
     """Ten thousand idle connections need as many open files, in the servers too, which inherit this."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _write(results: dict[str, Any], rows: list[samples.Row], console: Console) -> None:
-    path = ROOT / "bench" / "results" / "latest.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    facts = results["machine"]
-    caption = (
-        f"{results['at'][:10]} · {facts['cores']} cores, {facts['cpu']}, Linux {facts['kernel']}, "
-        f"{facts['file_system']} · the dashed line is tuned Postfix"
-    )
-    (ROOT / "docs" / "bench.svg").write_text(chart.drawn(rows, caption), "utf-8")
-    console.print(f"written: {path.relative_to(ROOT)}, docs/bench.svg", markup=False)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ def summed_up(samples: Iterable[Sample]) -> list[Row]:
     for (load, way, peer), group in groups.items():
         mine, base = middles[load, way, peer], middles.get((load, way, base_of(peer)), {})
         ratios = {key: mine[key] / base[key] for key in RATES if mine.get(key) and base.get(key)}
+        mine = mine | {"spread": spread([one.figures["rate"] for one in group if "rate" in one.figures])}
         error = next((one.first_error for one in group if one.first_error), "")
         rows.append(Row(peer, load, way, len(group), mine, ratios, error))
     return rows

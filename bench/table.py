@@ -16,7 +16,7 @@ LOAD_WORDS = {
     "c": "c: 1 MiB messages, 50 connections",
 }
 WAY_WORDS = {"held": "accepted only", "delivered": "accepted and delivered to the mailbox"}
-COLUMNS = ("server", "accepted/s", "×", "in mailbox/s", "×", "CPU ms", "p50 ms", "p99 ms", "MB", "errors")
+COLUMNS = ("server", "accepted/s", "×", "in mailbox/s", "×", "CPU ms", "p50 ms", "p99 ms", "MB", "spread", "errors")
 
 
 def cells(row: Row) -> list[str]:
@@ -32,15 +32,17 @@ def cells(row: Row) -> list[str]:
         f"{figures['p50']:.1f}",
         f"{figures['p99']:.1f}",
         f"{figures['memory'] / 1e6:.0f}",
+        f"{100 * figures['spread']:.0f} %" if row.rounds > 1 else "–",
         f"{figures['errors']:.0f}",
     ]
 
 
-def grouped(rows: list[Row]) -> dict[tuple[str, str, str], list[Row]]:
-    """The rows of each table, by workload, way, and what they are compared with."""
-    groups: dict[tuple[str, str, str], list[Row]] = {}
+def grouped(rows: list[Row]) -> dict[str, list[Row]]:
+    """The rows of each table by its title: by workload, way, and what they are compared with."""
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.load, row.way, base_of(row.peer)), []).append(row)
+        with_what = " · with Rspamd" if base_of(row.peer) == RSPAMD_BASE else ""
+        groups.setdefault(f"{LOAD_WORDS[row.load]} · {WAY_WORDS[row.way]}{with_what}", []).append(row)
     return groups
 
 
@@ -70,13 +72,12 @@ def growth_cells(found: list[dict[str, float]], key: str) -> list[list[str]]:
     ]
 
 
-def print_all(console: Console, results: dict[str, Any], rows: list[Row], goals: list[Goal]) -> None:
-    for (load, way, base), group in grouped(rows).items():
-        with_what = " · with Rspamd" if base == RSPAMD_BASE else ""
-        _print(console, f"{LOAD_WORDS[load]} · {WAY_WORDS[way]}{with_what}", COLUMNS, [cells(row) for row in group])
-    for row in rows:
-        if row.first_error:
-            console.print(f"{row.peer} {row.load} {row.way}: first error: {row.first_error}", markup=False)
+Block = tuple[str, tuple[str, ...], list[list[str]]]  # title, columns, lines
+
+
+def blocks(results: dict[str, Any], rows: list[Row], goals: list[Goal]) -> list[Block]:
+    """All tables of a run."""
+    found: list[Block] = [(title, COLUMNS, [cells(row) for row in group]) for title, group in grouped(rows).items()]
     if results["syncs"]:
         lines = [
             [peer, way, f"{calls['all']:,.0f}", _others(calls), f"{calls['messages']:.0f}"]
@@ -84,33 +85,52 @@ def print_all(console: Console, results: dict[str, Any], rows: list[Row], goals:
             for way, calls in ways.items()
         ]
         columns = ("server", "way", "syncs", "calls seen", "messages counted")
-        _print(console, "Syncs a thousand messages (load a under strace, so at a slower pace)", columns, lines)
+        found.append(("Syncs a thousand messages (workload a)", columns, lines))
     if results["crowd"]:
         lines = [
-            [peer, kind, ", ".join(f"{key} {value:,.2f}".removesuffix(".00") for key, value in found.items())]
+            [peer, kind, ", ".join(f"{key} {value:,.2f}".removesuffix(".00") for key, value in measured.items())]
             for peer, kinds in results["crowd"].items()
-            for kind, found in kinds.items()
+            for kind, measured in kinds.items()
         ]
-        _print(console, "Idle and slow peers", ("server", "which", "found"), lines)
+        found.append(("Idle and slow peers", ("server", "which", "found"), lines))
     for name, key in (("queue", "waiting"), ("directory", "domains")):
         if results["growth"].get(name):
             columns = (key, "CPU ms a mail", "in mailbox/s", "MB", "start s")
-            _print(console, f"Growth: {name}", columns, growth_cells(results["growth"][name], key))
-    _print(console, "Goals", ("goal", "wanted", "got", "met"), [goal_cells(goal) for goal in goals])
-    for name, reason in results["skipped"].items():
-        console.print(f"skipped: {name}: {reason}", markup=False)
+            found.append((f"Growth: {name}", columns, growth_cells(results["growth"][name], key)))
+    found.append(("Goals", ("goal", "wanted", "got", "met"), [goal_cells(goal) for goal in goals]))
+    return found
+
+
+def print_all(console: Console, results: dict[str, Any], rows: list[Row], goals: list[Goal]) -> None:
+    for title, columns, lines in blocks(results, rows, goals):
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for at, name in enumerate(columns):
+            table.add_column(name, justify="left" if at == 0 else "right")
+        for line in lines:
+            table.add_row(*line)
+        console.print(table)
+    for words in _notes(results, rows):
+        console.print(words, markup=False)
+
+
+def markdown(results: dict[str, Any], rows: list[Row], goals: list[Goal]) -> str:
+    """The same for the documentation; the goals come first."""
+    parts = []
+    *others, last = blocks(results, rows, goals)
+    for title, columns, lines in (last, *others):
+        rule = ["---", *("---:" for _ in columns[1:])]
+        parts.append(f"**{title}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in (columns, rule, *lines)))
+    notes = "\n".join(f"* {words}" for words in _notes(results, rows))
+    return "\n\n".join([*parts, notes] if notes else parts)
+
+
+def _notes(results: dict[str, Any], rows: list[Row]) -> list[str]:
+    """What went wrong and what was left out."""
+    errors = [f"{row.peer} {row.load} {row.way}: first error: {row.first_error}" for row in rows if row.first_error]
+    return errors + [f"skipped: {name}: {reason}" for name, reason in results["skipped"].items()]
 
 
 def _others(calls: dict[str, float]) -> str:
     return (
         ", ".join(f"{name} {count:,.0f}" for name, count in calls.items() if name not in ("all", "messages")) or "none"
     )
-
-
-def _print(console: Console, title: str, columns: tuple[str, ...], lines: list[list[str]]) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for at, name in enumerate(columns):
-        table.add_column(name, justify="left" if at == 0 else "right")
-    for line in lines:
-        table.add_row(*line)
-    console.print(table)

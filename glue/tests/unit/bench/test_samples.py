@@ -61,3 +61,10 @@ def test_nothing_accepted_gives_no_ratio() -> None:
 @pytest.mark.parametrize(("values", "wanted"), [([], 0.0), ([5.0], 0.0), ([1.0, 2.0, 4.0], 1.5), ([0.0, 0.0], 0.0)])
 def test_spread(values: list[float], wanted: float) -> None:
     assert spread(values) == wanted
+
+
+def test_servers_with_rspamd_are_compared_among_themselves() -> None:
+    rows = summed_up([_sample("postane-rspamd", 300), _sample("postfix-rspamd", 100), _sample("postfix-tuned", 1000)])
+    assert rows[0].ratios == {"rate": 3.0}
+    rows = summed_up([_sample("postane-rspamd", 300), _sample("postfix-tuned", 1000)])
+    assert rows[0].ratios == {}

@@ -6,16 +6,16 @@ import io
 
 from bench.goals import Goal
 from bench.samples import Row
-from bench.table import COLUMNS, cells, goal_cells, growth_cells, print_all
+from bench.table import COLUMNS, blocks, cells, goal_cells, growth_cells, markdown, print_all
 from rich.console import Console
 
-FIGURES = {"rate": 4321.6, "cpu": 0.234, "p50": 8.04, "p99": 20.26, "memory": 118e6, "errors": 2.0}
+FIGURES = {"rate": 4321.6, "cpu": 0.234, "p50": 8.04, "p99": 20.26, "memory": 118e6, "spread": 0.25, "errors": 2.0}
 
 
 def test_a_line_has_a_cell_for_each_column() -> None:
     line = cells(Row("postane", "a", "delivered", 3, FIGURES | {"end_to_end": 987.0}, {"rate": 5.678, "end_to_end": 3}))
     assert len(line) == len(COLUMNS)
-    assert line == ["postane", "4,322", "5.68", "987", "3.00", "0.23", "8.0", "20.3", "118", "2"]
+    assert line == ["postane", "4,322", "5.68", "987", "3.00", "0.23", "8.0", "20.3", "118", "25 %", "2"]
 
 
 def test_what_was_not_measured_is_a_dash() -> None:
@@ -41,17 +41,34 @@ def test_growth_tells_the_cost_as_a_multiple_of_the_smallest() -> None:
     assert growth_cells([], "waiting") == []
 
 
+RESULTS = {
+    "syncs": {"postane": {"held": {"fdatasync": 40.0, "io_uring_enter": 9.0, "all": 40.0, "messages": 500.0}}},
+    "crowd": {"postane": {"idle": {"opened": 10_000.0, "kib_each": 3.25}}},
+    "growth": {"queue": [{"waiting": 0, "cpu": 0.5, "end_to_end": 2000, "memory": 1e8}]},
+    "skipped": {"opensmtpd": "must be started by root"},
+}
+ROW = Row("postane", "a", "held", 1, FIGURES, {}, "451 [later]")
+GOAL = Goal("a, accepted", 6, 7.0, "×")
+WORDS = ("4,322", "fdatasync 40", "kib_each 3.25", "0.50 (×1.00)", "a, accepted", "451 [later]")
+
+
 def test_all_that_was_found_and_all_that_was_left_out_is_printed() -> None:
     out = io.StringIO()
-    results = {
-        "syncs": {"postane": {"held": {"fdatasync": 40.0, "io_uring_enter": 9.0, "all": 40.0, "messages": 500.0}}},
-        "crowd": {"postane": {"idle": {"opened": 10_000.0, "kib_each": 3.25}}},
-        "growth": {"queue": [{"waiting": 0, "cpu": 0.5, "end_to_end": 2000, "memory": 1e8}]},
-        "skipped": {"opensmtpd": "must be started by root"},
-    }
-    row = Row("postane", "a", "held", 1, FIGURES, {}, "451 [later]")
-    print_all(Console(file=out, width=160), results, [row], [Goal("a, accepted", 6, 7.0, "×")])
-    text = out.getvalue()
-    for words in ("4,322", "fdatasync 40", "kib_each 3.25", "0.50 (×1.00)", "a, accepted", "451 [later]"):
+    print_all(Console(file=out, width=160), RESULTS, [ROW], [GOAL])
+    for words in (*WORDS, "skipped: opensmtpd: must be started by root"):
+        assert words in out.getvalue(), words
+
+
+def test_the_documentation_gets_the_same_with_whole_lines() -> None:
+    text = markdown(RESULTS, [ROW], [GOAL])
+    for words in (*WORDS, "skipped: opensmtpd: must be started by root"):
         assert words in text, words
-    assert "skipped: opensmtpd: must be started by root" in text
+    for block in text.split("\n\n"):
+        widths = {line.count("|") for line in block.splitlines() if line.startswith("|")}
+        assert len(widths) <= 1, block
+
+
+def test_servers_with_rspamd_have_a_table_of_their_own() -> None:
+    rows = [ROW, Row("postane-rspamd", "a", "held", 1, FIGURES, {})]
+    titles = [title for title, _, _ in blocks(RESULTS, rows, [GOAL])]
+    assert titles[1] == f"{titles[0]} · with Rspamd"
