@@ -279,7 +279,7 @@ class Walk:
             self._fault(path, size, f"the file is shorter than its mark says, {durable}", "mark set anew")
             found.rewrite = True
         trusted = record.read_word(view, record.TRUSTED_AT)
-        if (behind := scan.next_record(found.log, durable, size, found.serial)) < size:
+        if (behind := scan.next_record(found.log, durable, size, found.serial, whole=True)) < size:
             reason = (
                 "a record lies behind the end: the disk failed under it and its peer read 4xx, or the mark is wrong"
             )

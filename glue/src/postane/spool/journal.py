@@ -90,7 +90,7 @@ def parse(data: bytes) -> Iterator[tuple[int, int, Line | None]]:
         text = data[at + 9 : end]
         line = None
         if data[at : at + 9] == b"%08x " % zlib.crc32(text):
-            with suppress(msgspec.DecodeError):  # of a version to come
+            with suppress(msgspec.DecodeError, ValueError, RecursionError):  # of a version to come
                 line = _decode(text)
         yield at, end + 1, line
         at = end + 1

@@ -135,7 +135,7 @@ def read_record(log: memoryview | bytes, at: int, serial: int) -> Record | None:
         return None
     try:
         envelope = _decode(json)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError, RecursionError):  # ValueError: of no UTF-8
         return None
     return Record(envelope, text_at, end, text_crc, file_length, file_crc)
 

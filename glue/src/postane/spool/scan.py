@@ -1,8 +1,8 @@
 """Reading a segment from record to record, past what does not check out. Pure; needs nothing but the octets.
 
 A bad disk may spoil octets in the middle of a log. The records behind them are mail that somebody was answered 250
-for: the reader looks for the next place where a record of this segment begins and checks out whole, header, envelope
-and text. Nobody can plant one inside a message, because it has to bear the segment's serial number, which is random.
+for: the reader looks for the next place where a record of this segment begins whose header and envelope check out.
+Nobody can plant one inside a message, because it has to bear the segment's serial number, which is random.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ class Gap:
     found: Record | None = None
 
 
-def next_record(log: mmap.mmap | bytes, at: int, end: int, serial: int) -> int:
-    """Offset of the first record from `at` on that checks out whole; `end` if there is none before it."""
+def next_record(log: mmap.mmap | bytes, at: int, end: int, serial: int, *, whole: bool = False) -> int:
+    """Offset of the first record from `at` on whose head checks out; `end` if there is none before it.
+
+    `whole`: only one whose text does too. Where it does not, at least it is known whose mail is damaged.
+    """
     mark = record.mark(serial)
     with memoryview(log) as view:
         while (at := log.find(mark, at, end)) >= 0:
             found = record.read_record(view, at, serial)
-            if found is not None and found.end <= end and record.text_ok(view, found):
+            if found is not None and found.end <= end and (not whole or record.text_ok(view, found)):
                 return at
             at += 1
     return end
