@@ -401,11 +401,9 @@ async def test_the_names_of_the_folders_are_synced_whoever_made_them(tmp_path: P
         synced.append(Path(f"/proc/self/fd/{fd}").readlink())
         fsync(fd)
 
-    os.fsync = noted
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", noted)
         writer = SpoolWriter(root, SETTINGS)
         await put(writer, b"x")
-    finally:
-        os.fsync = fsync
     assert {tmp_path, root, root / "w0"} <= set(synced)
     await writer.close()
