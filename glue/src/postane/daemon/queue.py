@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -35,7 +36,8 @@ class Ways:
 def job(config: Config, make_ways: Callable[[Config], Ways]) -> Job:
     def work(pipes: Pipes) -> None:
         # Where processors are short, peers on the line go first: what is in the queue is safe, and can wait.
-        os.nice(_NICE)
+        with suppress(OSError):  # a hardened unit forbids the call, and has the line Nice= instead
+            os.nice(_NICE)
         run(pipes, lambda stop: serve(config, make_ways, stop))
 
     return Job("queue", work, alone=True)

@@ -14,11 +14,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from postane.config.model import Queue, Spool
+import pytest
+
+from postane.config.model import Config, Queue, Spool
 from postane.core.envelope import Envelope, Recipient
 from postane.core.outcome import Outcome
 from postane.core.ports import Claimed, Destination
 from postane.daemon import queue as daemon
+from postane.daemon.supervisor import Pipes
 from postane.queue.runner import QueueRunner
 from postane.spool.view import SpoolView
 from postane.spool.writer import SpoolWriter
@@ -91,6 +94,17 @@ def test_thousands_that_wait_start_in_seconds_and_are_small(tmp_path: Path) -> N
     assert found["running"] > 100
     assert micros < 150
     assert octets < 2000
+
+
+def test_it_runs_where_a_unit_forbids_it_to_lower_its_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(_: int) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    ran: list[Pipes] = []
+    monkeypatch.setattr("os.nice", forbidden)
+    monkeypatch.setattr(daemon, "run", lambda pipes, _: ran.append(pipes))
+    daemon.job(Config(host="mail.demo.test"), lambda _: pytest.fail("not yet")).run(Pipes(1, 2))
+    assert ran == [Pipes(1, 2)]
 
 
 if __name__ == "__main__":
