@@ -30,7 +30,7 @@ from postane.filters.auth.authenticate import authenticate
 from postane.filters.auth.canonical import Piece
 from postane.filters.auth.dkim_key import Result
 from postane.filters.auth.dmarc import Evaluation
-from postane.filters.auth.message import MAX_HEAD, read
+from postane.filters.auth.message import MAX_HEAD, MAX_LINES, read, too_long
 from postane.filters.auth.public_suffix import by_list
 from postane.filters.auth.spf import Client
 from postane.observe.log import get_logger
@@ -91,8 +91,9 @@ class Authentication(base.Filter[Options]):
     async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict:
         head = _head(body)
         if head is None:
-            reply = Reply(550, "5.6.0", f"The message has a header of over {MAX_HEAD} octets")
-            return Verdict(Decision.REJECT, f"the header does not end within {MAX_HEAD} octets", reply)
+            limit = f"{MAX_HEAD} octets or {MAX_LINES} lines"
+            reply = Reply(550, "5.6.0", f"The message has a header of over {limit}")
+            return Verdict(Decision.REJECT, f"the header has over {limit}", reply)
         patches = tuple(results.blanked(head, self._id))
         address = ip_address(peer.ip)
         if envelope.login or any(address in network for network in self._own):
@@ -170,7 +171,7 @@ def _done(wanted: str, why: str, reply: Reply) -> tuple[Decision, str, Reply | N
 
 
 def _head(body: Body) -> bytes | None:
-    """The header as it came, without the empty line; None if it does not end within MAX_HEAD octets."""
+    """The header as it came, without the empty line; None if it is too long."""
     head = bytearray()
     for chunk in body.chunks():
         view: Piece = memoryview(chunk)[: MAX_HEAD + 4 - len(head)]
@@ -180,7 +181,8 @@ def _head(body: Body) -> bytes | None:
             return b""
         end = head.find(b"\r\n\r\n", searched)
         if end >= 0:
-            return bytes(head[:end])
+            del head[end:]
+            break
         if len(head) > MAX_HEAD:
             return None
-    return bytes(head)
+    return None if too_long(head) else bytes(head)

@@ -16,7 +16,7 @@ from postane.core.errors import ConfigError
 from postane.core.peer import Peer, Service
 from postane.core.question import Answer
 from postane.core.verdict import Decision, Verdict
-from postane.filters.auth.message import MAX_HEAD
+from postane.filters.auth.message import MAX_HEAD, MAX_LINES
 from postane.filters.authentication import UNCLEAR, Authentication, Options
 from postane.filters.base import Tools
 from postane.spool.draft import Draft
@@ -191,8 +191,9 @@ def test_our_own_mail_is_not_judged() -> None:
 
 
 def test_a_header_without_end_is_refused() -> None:
-    verdict = judged(b"X: y\r\n" * (MAX_HEAD // 6 + 2) + MESSAGE, GOOD)
-    assert (verdict.decision, str(verdict.reply)[:9]) == (Decision.REJECT, "550 5.6.0")
+    for message in (b"X: y\r\n" * MAX_LINES + MESSAGE, b"X: " + b"y" * MAX_HEAD + b"\r\n" + MESSAGE):
+        verdict = judged(message, GOOD)
+        assert (verdict.decision, str(verdict.reply)[:9]) == (Decision.REJECT, "550 5.6.0")
 
 
 def test_a_large_message_is_hashed_beside_the_loop() -> None:

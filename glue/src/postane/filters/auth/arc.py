@@ -9,6 +9,7 @@ Sans I/O but for the injected question; never raises.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from postane.core.question import Ask
 from postane.filters.auth import tags
 from postane.filters.auth.dkim import Signature, algorithm, check, domain_of, overexposed, parse, unsigned
 from postane.filters.auth.dkim_key import Answer, RefusedError, Result, fetch, name_of
-from postane.filters.auth.message import MAX_INSTANCES, Field, Message
+from postane.filters.auth.message import MAX_INSTANCES, MAX_SIGNATURES, Field, Message
 
 _RESULTS, _SIGNATURE, _SEAL = b"arc-authentication-results", b"arc-message-signature", b"arc-seal"
 _PARTS = (_RESULTS, _SIGNATURE, _SEAL)
@@ -71,18 +72,20 @@ async def verify(message: Message, ask: Ask, now: Now) -> Chain:
             raise RefusedError(Result.FAIL, f"the newest seal, of {seals[-1].domain}, says cv=fail")
         _check_structure(seals)
         newest = _newest(sets[-1], now())
-        older = [_older(one, now()) for one in sets[:-1]]
+        older = [_older(one, now()) for one in sets[-2::-1][:MAX_SIGNATURES]]
         keys = await fetch([newest.key, *(seal.key for seal in seals)], ask)
         _check_signature(newest, message, keys)
+        digests = _sealed(sets)
         for number in range(len(sets), 0, -1):
-            _check_seal(number, sets[:number], seals[number - 1], keys)
+            _check_seal(number, digests[number - 1], seals[number - 1], keys)
     except RefusedError as refused:
         return Chain(Result.FAIL, len(sets), refused.reason, temporary=refused.result is Result.TEMPERROR)
     # Only a good chain is worth the questions about its older signatures; most share their keys with the seals.
+    # The step is optional, and each signature may cover the whole header: as many as of DKIM are tried.
     missing = [one.key for one in older if one is not None and one.key not in keys]
     keys = {**keys, **await fetch(missing, ask)}
     oldest = len(sets)
-    for signature in reversed(older):
+    for signature in older:
         if not _still_holds(signature, message, keys):
             break
         oldest -= 1
@@ -196,15 +199,25 @@ def _still_holds(signature: Signature | None, message: Message, keys: Mapping[tu
     return True
 
 
-def _check_seal(number: int, sets: Sequence[_Set], seal: _Seal, keys: Mapping[tuple[str, str], Answer]) -> None:
-    """Step 6: a seal covers all sets up to its own in relaxed form, in order, itself with an empty b= (5.1.1)."""
+def _sealed(sets: Sequence[_Set]) -> list[bytes]:
+    """For each seal the SHA-256 of what it covers: all sets up to its own in relaxed form, in order, itself with an
+    empty b= (section 5.1.1)."""
+    digests = []
+    before = hashlib.sha256()
+    for one in sets:
+        before.update(one.results.canonical(relaxed=True))
+        before.update(one.signature.canonical(relaxed=True))
+        sealed = before.copy()
+        sealed.update(unsigned(one.seal, relaxed=True))
+        digests.append(sealed.digest())
+        before.update(one.seal.canonical(relaxed=True))
+    return digests
+
+
+def _check_seal(number: int, digest: bytes, seal: _Seal, keys: Mapping[tuple[str, str], Answer]) -> None:
+    """Step 6. Raises RefusedError."""
     answer = keys[seal.key]
     if isinstance(answer, RefusedError):
         raise RefusedError(answer.result, f"seal {number}: {answer.reason}")
-    lines = []
-    for one in sets[:-1]:
-        lines += [one.results, one.signature, one.seal]
-    lines += [sets[-1].results, sets[-1].signature]
-    data = b"".join(line.canonical(relaxed=True) for line in lines) + unsigned(sets[-1].seal, relaxed=True)
-    if not any(key.verifies(seal.value, data) for key in answer):
+    if not any(key.verifies(seal.value, digest) for key in answer):
         raise RefusedError(Result.FAIL, f"seal {number} did not verify")

@@ -10,7 +10,8 @@ Sans I/O but for the injected question. Text is never trusted: whatever stands i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from postane.core.address import normal_domain
@@ -179,28 +180,26 @@ def check(signature: Signature, message: Message, keys: Answer) -> bool:
     fitting = [key for key in keys if not key.strict or signature.identity == signature.domain]
     if not fitting:
         raise RefusedError(Result.PERMERROR, "domain mismatch: the key is for the very domain of d= (t=s)")
-    data = signed_data(signature, message.fields)
+    signed = signed_digest(signature, message)
     for key in fitting:
-        if key.verifies(signature.value, data):
+        if key.verifies(signature.value, signed):
             return key.testing
     raise RefusedError(Result.FAIL, "signature did not verify")
 
 
-def signed_data(signature: Signature, fields: Sequence[Field]) -> bytes:
-    """What is signed (section 3.7): of several fields of one name the lowest comes first (5.4.2)."""
+def signed_digest(signature: Signature, message: Message) -> bytes:
+    """SHA-256 of what is signed (section 3.7): of several fields of one name the lowest comes first (5.4.2)."""
     relaxed = signature.relaxed[0]
-    wanted = set(signature.headers)
-    left: dict[bytes, list[Field]] = {}
-    for field in fields:
-        if field.name in wanted and field is not signature.field:
-            left.setdefault(field.name, []).append(field)
-    lines = []
+    left = {
+        name: [field for field in message.named(name) if field is not signature.field]
+        for name in set(signature.headers)
+    }
+    signed = hashlib.sha256()
     for name in signature.headers:
-        found = left.get(name)
-        if found:
-            lines.append(found.pop().canonical(relaxed=relaxed))
-    lines.append(unsigned(signature.field, relaxed=relaxed))
-    return b"".join(lines)
+        if left[name]:
+            signed.update(left[name].pop().canonical(relaxed=relaxed))
+    signed.update(unsigned(signature.field, relaxed=relaxed))
+    return signed.digest()
 
 
 def unsigned(field: Field, *, relaxed: bool) -> bytes:

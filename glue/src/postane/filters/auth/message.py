@@ -5,13 +5,14 @@ It is read once, in pieces; the body itself is not kept. Bare LF counts as CRLF.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from postane.filters.auth import tags
 from postane.filters.auth.canonical import BodyHash, Piece, relaxed_field, with_crlf
 
-MAX_HEAD = 4 * 1024 * 1024  # octets; a message whose header does not end by then is not looked into
+MAX_HEAD = 2 * 1024 * 1024  # octets of the header; a message with more is not looked into
+MAX_LINES = 100_000  # of the header
 MAX_SIGNATURES = 10  # DKIM signatures that are tried, from the top
 MAX_INSTANCES = 50  # ARC sets, RFC 8617 section 4.2.1
 
@@ -42,23 +43,28 @@ class Message:
     """`bodies` has a finished hash for each form (relaxed or not) that a signature in `fields` wants.
 
     `problem` is empty, or says why the header cannot be trusted to have been read at all; then `fields` is empty.
+    `names` has the same fields by their names.
     """
 
     fields: tuple[Field, ...]
     bodies: Mapping[bool, BodyHash]
     problem: str = ""
+    names: Mapping[bytes, Sequence[Field]] = field(default_factory=dict)
 
-    def named(self, name: bytes) -> list[Field]:
-        return [field for field in self.fields if field.name == name]
+    def named(self, name: bytes) -> Sequence[Field]:
+        return self.names.get(name, ())
 
 
 def read(pieces: Iterable[Piece]) -> Message:
     """Reads a message to its end, unless its header has none. CPU only, in proportion to its size; never raises."""
     rest = with_crlf(pieces)
     head, first = _head(rest)
-    if head is None:
-        return Message((), {}, f"the header does not end within {MAX_HEAD} octets")
+    if head is None or too_long(head):
+        return Message((), {}, f"the header has over {MAX_HEAD} octets or {MAX_LINES} lines")
     fields = split(head)
+    names: dict[bytes, list[Field]] = {}
+    for one in fields:
+        names.setdefault(one.name, []).append(one)
     bodies = _bodies(fields)
     for body in bodies.values():
         body.feed([first])
@@ -67,7 +73,12 @@ def read(pieces: Iterable[Piece]) -> Message:
             body.feed([piece])
     for body in bodies.values():
         body.finish()
-    return Message(fields, bodies)
+    return Message(fields, bodies, "", names)
+
+
+def too_long(head: bytes | bytearray) -> bool:
+    """True for a header that nobody sends and that only costs."""
+    return len(head) > MAX_HEAD or head.count(b"\r\n") >= MAX_LINES
 
 
 def split(head: bytes) -> tuple[Field, ...]:
@@ -112,10 +123,10 @@ def _bodies(fields: Iterable[Field]) -> dict[bool, BodyHash]:
     """One hash for each canonical form that the signatures name, with all their `l=` in it."""
     left = dict(_HASHING)
     wanted: dict[bool, set[int]] = {}
-    for field in fields:
-        if left.get(field.name, 0) > 0:
-            left[field.name] -= 1
-            form = body_form(field.value)
+    for one in fields:
+        if left.get(one.name, 0) > 0:
+            left[one.name] -= 1
+            form = body_form(one.value)
             if form is not None:
                 lengths = wanted.setdefault(form[0], set())
                 if form[1] is not None:

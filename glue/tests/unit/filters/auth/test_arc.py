@@ -134,6 +134,7 @@ def test_fifty_sets_are_a_chain_and_fifty_one_are_none() -> None:
     found = chain(message)
     assert (found.cv, found.instances) == ("pass", 50)
     assert time.process_time() - began < 2
+    assert found.oldest_pass == 40  # no more than ten older signatures are looked at
     more = message.replace(b"ARC-Seal: i=50;", b"ARC-Seal: i=51;").replace(b"ature: i=50;", b"ature: i=51;")
     assert chain(more).cv == "fail"
 

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from postane.filters.auth.message import MAX_HEAD, Field, canonicalization, read, split
+from postane.filters.auth.message import MAX_HEAD, MAX_LINES, Field, canonicalization, read, split
 from postane.filters.auth.tags import TagError
 
 
@@ -47,9 +47,11 @@ def test_a_message_without_a_body_or_without_a_header_is_read() -> None:
 
 
 def test_a_header_without_end_is_left_alone() -> None:
-    message = read(b"X: y\r\n" * 10_000 for _ in range(200))
-    assert message.problem
-    assert message.fields == ()
+    for line in (b"X: y\r\n" * 10_000, b"X: " + b"y" * 10_000 + b"\r\n"):
+        message = read(line for _ in range(300))
+        assert message.problem
+        assert message.fields == ()
+    assert read([b"X: y\r\n" * (MAX_LINES + 1) + b"From: a\r\n\r\n"]).problem
     assert len(read([b"X: " + b"y" * (MAX_HEAD - 100) + b"\r\nFrom: a\r\n\r\n"]).fields) == 2
 
 
