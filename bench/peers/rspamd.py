@@ -126,6 +126,7 @@ class Rspamd:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+            self._process = None
         if self._dns is not None:
             self._dns.close()
 

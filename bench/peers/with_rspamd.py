@@ -32,9 +32,10 @@ class PostaneRspamd(Postane):
         super().start()
         self.version += f" with Rspamd {self._rspamd.version}"
 
-    def stop(self) -> None:
-        super().stop()
+    def remove(self) -> None:
         self._rspamd.stop()
+        self._scans = False
+        super().remove()
 
 
 class PostfixRspamd(Postfix):
@@ -55,6 +56,6 @@ class PostfixRspamd(Postfix):
         super().start()
         self.version += f" with Rspamd {self._rspamd.version}"
 
-    def stop(self) -> None:
-        super().stop()
+    def remove(self) -> None:
         self._rspamd.stop()
+        super().remove()
