@@ -8,7 +8,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +142,21 @@ class Wire:
         self._thread.join()
         self._loop.close()
 
-    def hold(self, seconds: float) -> None:
-        """The service does nothing for so long."""
-        self._loop.call_soon_threadsafe(time.sleep, seconds)
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The service does nothing meanwhile."""
+        stands, go_on = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            stands.set()
+            go_on.wait(20)
+
+        self._loop.call_soon_threadsafe(hold)
+        stands.wait(20)
+        try:
+            yield
+        finally:
+            go_on.set()
 
     def each_door(self, work: Callable[[Door], None]) -> None:
         for door in self.doors:

@@ -116,9 +116,7 @@ def test_two_hundred_thousand_recipients(serve: Serve) -> None:
     said = []
     while reply := line.read():
         said.append(reply[:3])
-    # The last ones may be lost: the service closes over octets that it has not read.
-    assert 100 < len(said) <= 1101
-    assert said == (["250"] * 100 + ["452"] * 1000 + ["421"])[: len(said)]
+    assert said == ["250"] * 100 + ["452"] * 1000 + ["421"]
 
 
 def test_two_thousand_address_guesses(serve: Serve) -> None:
@@ -129,7 +127,7 @@ def test_two_thousand_address_guesses(serve: Serve) -> None:
     said = []
     while reply := line.read():
         said.append(reply[:9])
-    assert said == (["550 5.1.1"] * 20 + ["421 4.7.0"])[: len(said)]
+    assert said == ["550 5.1.1"] * 20 + ["421 4.7.0"]
 
 
 @pytest.mark.parametrize("octet", [b"\0", b"\r", b"\n"])
@@ -227,7 +225,7 @@ def test_a_peer_without_a_place_is_not_listened_to(serve: Serve) -> None:
 
 
 def test_a_peer_counts_before_its_handshake(serve: Serve) -> None:
-    wire = serve(Limits(connections_per_peer=3, handshake_timeout=0.3))
+    wire = serve(Limits(connections_per_peer=3, handshake_timeout=1.0))
     address = ("127.0.0.1", wire.ports[Service.SUBMISSIONS])
     silent = [socket.create_connection(address, 10) for _ in range(3)]
     wait_for(lambda: wire.sessions.open == 3)
@@ -295,10 +293,10 @@ def test_time(serve: Serve, name: str) -> None:
 
 
 def test_time_is_given_anew_with_each_command(serve: Serve) -> None:
-    wire = serve(Limits(command_timeout=0.3, data_timeout=0.3))
+    wire = serve(Limits(command_timeout=0.8, data_timeout=0.8))
     line = Line(wire)
     for text in ("NOOP", SENDER, RECIPIENT, "DATA", "x", "y", "z", "."):
-        time.sleep(0.1)
+        time.sleep(0.2)
         wire.each_door(lambda door: door.sweep(time.monotonic()))
         line.send(text.encode() + b"\r\n")
         if text not in ("x", "y", "z"):

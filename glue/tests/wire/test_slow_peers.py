@@ -28,8 +28,16 @@ ENVELOPE = b"EHLO x\r\nMAIL FROM:<a@far.test>\r\nRCPT TO:<ayse@demo.test>\r\n"
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    service = Served(tmp_path / "served", message_size=30 * MIB, data_timeout=600)
+def fresh(tmp_path: Path) -> Iterator[Served]:
+    """One whose memory holds nothing of others that could be used again."""
+    service = Served(tmp_path / "served")
+    yield service
+    service.close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    service = Served(tmp_path_factory.mktemp("served"), message_size=30 * MIB, data_timeout=600)
     yield service
     service.close()
 
@@ -64,43 +72,43 @@ def settled(served: Served, *, sessions: int = 0) -> dict[str, int]:
     return state
 
 
-def test_a_greeting_beside_peers_that_drip(served: Served) -> None:
+def test_a_greeting_beside_peers_that_drip(fresh: Served) -> None:
     """2,000 peers of which each says an octet now and then: in a command, in a text, in a chunk."""
     open_files(2 * PEERS + 500)
-    before = served.memory()
+    before = fresh.memory()
     beginnings = (b"", b"EHLO ", ENVELOPE, ENVELOPE + b"DATA\r\n", ENVELOPE + b"BDAT 100000\r\n")
-    peers = [greeted(served, number) for number in range(PEERS)]
+    peers = [greeted(fresh, number) for number in range(PEERS)]
     for number, peer in enumerate(peers):
         peer.sendall(beginnings[number % len(beginnings)])
-    settled(served, sessions=PEERS)
+    settled(fresh, sessions=PEERS)
     waits = []
-    used = served.processor()
+    used = fresh.processor()
     for turn in range(20):
         for peer in peers[turn::4]:
             peer.send(b"x")
         begun = time.monotonic()
-        one = greeted(served, 500_000)
+        one = greeted(fresh, 500_000)
         waits.append(time.monotonic() - begun)
         one.close()
-    used = (served.processor() - used) / (5 * PEERS)
+    used = (fresh.processor() - used) / (5 * PEERS)
     waits.sort()
-    grown = (served.memory() - before) / PEERS
+    grown = (fresh.memory() - before) / PEERS
     print(f"\n{PEERS} dripping peers: a greeting after {waits[10] * 1000:.1f} ms, at most {waits[-1] * 1000:.1f} ms;")
     print(f"{used * 1e6:.0f} us of processor for an octet, {grown / 1024:.1f} KiB of memory for a peer")
     for peer in peers:
         peer.close()
     assert waits[-1] < 1.0
     assert grown < 64 * 1024
-    settled(served)
+    settled(fresh)
 
 
-def test_idle_connections(served: Served) -> None:
+def test_idle_connections(fresh: Served) -> None:
     """At most 10 KiB for a plain one; what a TLS one costs is printed."""
     open_files(4000)
-    context = ssl.create_default_context(cafile=str(served.folder / "mx.pem"))
+    context = ssl.create_default_context(cafile=str(fresh.folder / "mx.pem"))
 
     def idle(number: int, service: Service) -> socket.socket:
-        peer = connect(served, number, service)
+        peer = connect(fresh, number, service)
         if service is Service.SUBMISSIONS:
             peer = context.wrap_socket(peer, server_hostname="mx.test")
         assert peer.recv(200).startswith(b"220")
@@ -112,15 +120,15 @@ def test_idle_connections(served: Served) -> None:
     peers: list[socket.socket] = []
     for service, count in ((Service.SMTP, 1000), (Service.SUBMISSIONS, 200)):
         peers += [idle(len(peers) + number, service) for number in range(50)]  # what is needed once for all
-        before = served.memory()
+        before = fresh.memory()
         peers += [idle(len(peers) + number, service) for number in range(count)]
-        costs[service] = (served.memory() - before) / count / 1024
+        costs[service] = (fresh.memory() - before) / count / 1024
     print(f"\nidle: {costs[Service.SMTP]:.1f} KiB a plain connection, {costs[Service.SUBMISSIONS]:.1f} KiB with TLS")
     for peer in peers:
         peer.close()
     assert costs[Service.SMTP] < 10
     assert costs[Service.SUBMISSIONS] < 100
-    settled(served)
+    settled(fresh)
 
 
 # (what is said first, what then comes without end)
@@ -159,18 +167,18 @@ def test_what_has_no_end_costs_little_memory(served: Served, name: str) -> None:
     assert settled(served) == {"sessions": 0, "mails": 0}
 
 
-def test_a_text_octet_by_octet_costs_no_more_than_its_octets(served: Served) -> None:
-    before = served.memory()
-    peer = in_data(served)
+def test_a_text_octet_by_octet_costs_no_more_than_its_octets(fresh: Served) -> None:
+    before = fresh.memory()
+    peer = in_data(fresh)
     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     line = b"x" * 68 + b"\r\n"
     for number in range(60_000):
         peer.send(line[number % 70 :][:1])
-    grown = served.memory() - before
+    grown = fresh.memory() - before
     print(f"\na text in 60,000 packets: {grown / 1024:.0f} KiB of memory")
     peer.close()
     assert grown < 4 * MIB
-    settled(served)
+    settled(fresh)
 
 
 @pytest.mark.parametrize("words", [b"EHLO x\r\n", b"RCPT TO:<ayse@demo.test>\r\n", b"NOOP\r\n", b"WHAT\r\n"])
@@ -207,8 +215,7 @@ def test_who_does_not_read_the_farewell_is_not_waited_for(tmp_path: Path, monkey
         time.sleep(0.05)  # it was greeted
         deaf.settimeout(0.3)
         # One block, whose replies are more than any window takes, and whose last one is a farewell.
-        wire.hold(0.2)
-        with contextlib.suppress(ConnectionError, TimeoutError):
+        with wire.held(), contextlib.suppress(ConnectionError, TimeoutError):
             deaf.sendall(b"EHLO x\r\n" * 30_000)
         gone(wire)
         deaf.close()
@@ -289,7 +296,7 @@ def test_a_half_closed_connection_in_a_look_up(wire: Wire) -> None:
     with socket.create_connection(("127.0.0.1", wire.ports[Service.SMTP]), 10) as peer:
         replies = peer.makefile("rb")
         replies.readline()
-        wire.hold(0.05)  # so that the last octet and the end come together
-        peer.sendall(ENVELOPE)
-        peer.shutdown(socket.SHUT_WR)
+        with wire.held():  # so that the last octet and the end come together
+            peer.sendall(ENVELOPE)
+            peer.shutdown(socket.SHUT_WR)
         assert [line[:4] for line in replies if line[3:4] == b" "] == [b"250 ", b"250 ", b"250 "]

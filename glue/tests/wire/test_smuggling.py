@@ -240,9 +240,10 @@ def test_talking_before_the_greeting(wire: Wire) -> None:
     """Octets that are there when the peer is greeted were sent unread (RFC 5321 section 4.3.1)."""
     wire.mail()
     for number in range(5):
-        wire.hold(0.02)  # the service is busy with others while this one connects
-        with socket.create_connection(("127.0.0.1", wire.ports[Service.SMTP]), 10) as early:
+        with wire.held():  # busy with others
+            early = socket.create_connection(("127.0.0.1", wire.ports[Service.SMTP]), 10)
             early.sendall(b"EHLO c.test\r\n" + ENVELOPE % b"evil%d@far.test" % number + b"BDAT 1 LAST\r\nx")
+        with early:
             replies = b""
             with contextlib.suppress(ConnectionResetError):  # what it said was never read
                 while octets := early.recv(1000):

@@ -24,7 +24,7 @@ from postane.config.model import Limits
 from postane.core.peer import Service
 from postane.core.reply import Reply
 from postane.smtpd import events
-from postane.smtpd.dialogue import TALKED_AHEAD, Dialogue, Facts, Sink
+from postane.smtpd.dialogue import BYE, TALKED_AHEAD, Dialogue, Facts, Sink
 from postane.smtpd.limits import Sessions, net_of
 
 Answer = Reply | Awaitable[Reply]
@@ -138,6 +138,7 @@ class Server(aiosmtpd.SMTP):
         self._waiting: asyncio.Future[object] | None = None
         self._paused = False  # more has come than can be worked on while a hook waits
         self._deaf = False  # the peer does not read its replies
+        self._parting = False  # the last reply was said, and the peer has not closed yet
         self._shaking = False  # a TLS handshake is under way
         self._early: bytes | None = None  # octets of a handshake that came before it could begin
         self._ended = False  # the peer has closed its side
@@ -263,8 +264,10 @@ class Server(aiosmtpd.SMTP):
         said = self._flush()
         if self.transport is None:
             return
-        if dialogue.closed or self._ended:
+        if self._ended:
             self._close()
+        elif dialogue.closed:
+            self._part()
         else:
             self.touch(said=said)
             if self._paused:  # all that had come is used up; not sooner, or each answer would let in a block more
@@ -378,13 +381,26 @@ class Server(aiosmtpd.SMTP):
 
     def drain(self) -> None:
         """Ends the session unless it is in the middle of a message or of an answer."""
-        if self._waiting is None and self.dialogue.mail is None:
+        if self._waiting is None and (self.dialogue.mail is None or self.dialogue.closed):
             self._shut(GOING_DOWN)
 
     def _shut(self, reply: Reply) -> None:
         self.dialogue.shut(reply)
         self._flush()
         self._close()
+
+    def _part(self) -> None:
+        """After a last reply of the dialogue's. Octets that the peer has sent and we have not read would make the
+        kernel reset the connection, and the reply would be lost: so they are read, and thrown away, for a while.
+        """
+        if self.tls or self.dialogue.why_closed == BYE.text:
+            self._close()
+        elif not self._parting and self.transport is not None:
+            self._parting = True
+            self.deadline = _NEVER
+            self.transport.write_eof()
+            self.transport.resume_reading()
+            self.loop.call_later(FAREWELL, self._abort)
 
     def _close(self) -> None:
         """Ends the connection once the peer has read what was said; who reads nothing would hold it open for ever."""
