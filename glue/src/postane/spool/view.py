@@ -208,8 +208,11 @@ class SpoolView:
     def __init__(self, root: Path, settings: Spool) -> None:
         """Raises TemporaryError if another queue process holds the spool."""
         make_root(root)
-        lock = lock_folder(root)
-        if lock is None:
+        for _ in range(5):  # a check of the spool takes the lock for an instant
+            if (lock := lock_folder(root)) is not None:
+                break
+            time.sleep(0.02)
+        else:
             raise TemporaryError(f"{root}: another queue process is running")
         self._lock = lock
         self.root = root
