@@ -26,6 +26,7 @@ from postane.core.reply import Reply
 from postane.smtpd import events
 from postane.smtpd.dialogue import BYE, TALKED_AHEAD, Dialogue, Facts, Sink
 from postane.smtpd.limits import Sessions, net_of
+from postane.smtpd.tls import feed
 
 Answer = Reply | Awaitable[Reply]
 
@@ -139,6 +140,7 @@ class Server(aiosmtpd.SMTP):
         self._paused = False  # more has come than can be worked on while a hook waits
         self._deaf = False  # the peer does not read its replies
         self._parting = False  # the last reply was said, and the peer has not closed yet
+        self._farewell: asyncio.TimerHandle | None = None  # when it will not be waited for any more
         self._shaking = False  # a TLS handshake is under way
         self._early: bytes | None = None  # octets of a handshake that came before it could begin
         self._ended = False  # the peer has closed its side
@@ -194,6 +196,8 @@ class Server(aiosmtpd.SMTP):
         if self._waiting is not None and not self._waiting.done():
             # What was already handed to the spool is kept; a look-up is of no use to anyone any more.
             self._waiting.cancel()
+        if self._farewell is not None:
+            self._farewell.cancel()
         if self._net:
             self.event_handler.handle_reset(self)
             self.door.sessions.leave(self._net)
@@ -343,7 +347,7 @@ class Server(aiosmtpd.SMTP):
                 await asyncio.sleep(0)  # now what comes is handed to the handshake, ...
                 await asyncio.sleep(0)  # ... and now it listens
                 if (listener := self.transport.get_protocol()) is not None:  # None: the peer is gone already
-                    _feed(listener, self._early)
+                    feed(listener, self._early)
                 self._early = None
             return await handshake
         finally:
@@ -400,7 +404,7 @@ class Server(aiosmtpd.SMTP):
             self.deadline = _NEVER
             self.transport.write_eof()
             self.transport.resume_reading()
-            self.loop.call_later(FAREWELL, self._abort)
+            self._farewell = self.loop.call_later(FAREWELL, self._abort)
 
     def _close(self) -> None:
         """Ends the connection once the peer has read what was said; who reads nothing would hold it open for ever."""
@@ -408,7 +412,7 @@ class Server(aiosmtpd.SMTP):
             self.transport.close()
             self.deadline = _NEVER
             if self.tls or self.transport.get_write_buffer_size():
-                self.loop.call_later(FAREWELL, self._abort)
+                self._farewell = self.loop.call_later(FAREWELL, self._abort)
 
     def _abort(self) -> None:
         if self.transport is not None:
@@ -419,14 +423,3 @@ def _unread(transport: asyncio.BaseTransport) -> bool:
     """True if octets of the peer wait in the kernel: it talks before it was greeted (RFC 5321 section 4.3.1)."""
     connection = transport.get_extra_info("socket")
     return connection is not None and fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4)) != bytes(4)
-
-
-def _feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
-    """Hands octets to a protocol as its transport would."""
-    buffered = cast(asyncio.BufferedProtocol, protocol)
-    while data:
-        buffer = memoryview(cast(bytearray, buffered.get_buffer(len(data))))
-        size = min(len(buffer), len(data))
-        buffer[:size] = data[:size]
-        buffered.buffer_updated(size)
-        data = data[size:]

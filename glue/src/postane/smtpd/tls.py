@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from typing import cast
 
 from postane.config.model import Tls
 from postane.core.errors import ConfigError
@@ -28,3 +30,14 @@ def load_certificate(context: ssl.SSLContext, settings: Tls) -> None:
         context.load_cert_chain(settings.certificate, settings.key or None)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"tls: {settings.certificate}: {error}") from error
+
+
+def feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
+    """Hands octets to a protocol as its transport would."""
+    buffered = cast(asyncio.BufferedProtocol, protocol)
+    while data:
+        buffer = memoryview(cast(bytearray, buffered.get_buffer(len(data))))
+        size = min(len(buffer), len(data))
+        buffer[:size] = data[:size]
+        buffered.buffer_updated(size)
+        data = data[size:]
