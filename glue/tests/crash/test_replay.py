@@ -237,7 +237,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def another_boot(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    configure("critical")
+    configure("error")
     monkeypatch.setattr("postane.spool.inflight.boot_id", lambda: "the boot after the cut")
     yield
     structlog.reset_defaults()
