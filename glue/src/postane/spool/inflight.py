@@ -4,15 +4,15 @@ A delivery that was under way when the queue process died may have been made wit
 and no others, may come twice; here they are known by name at the next start: they are counted, and a door that can
 look whether a message is there already does so.
 
-A mark is a store into a mapped page: no system call and no sync. The kernel keeps it when the process is killed. It
-does not when the machine stops: then every message from before the stop is in doubt until it is done.
+A mark is 32 octets written without a sync. The kernel keeps it when the process is killed. It does not when the machine
+stops: then every message from before the stop is in doubt until it is done.
+A store into a mapped page would be cheaper still, but on a disk that goes read-only it kills the process.
 Where there is no file no queue has run yet, and nothing is in doubt.
 For the octets of the file see docs/reference/spool.md.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 from collections.abc import Container
@@ -40,12 +40,10 @@ class InFlight:
         self._left: set[str] = set()  # were in flight when an earlier run ended, and are not done since
         self._doubt = ""  # ids up to this time are in doubt, whatever the marks say
         self._read(now_id)
-        self._slots: dict[str, int] = {}
+        self._slots: dict[str, int] = {}  # where in the file the mark of a message is
         self._counts: dict[str, int] = {}
         self._free: list[int] = []
-        self._map = self._make(_SLOTS)
-        for message_id in self._left:
-            self._mark(message_id)
+        self._fd = self._make(list(self._left))
 
     def _read(self, now_id: str) -> None:
         if not self._path.exists():
@@ -60,27 +58,43 @@ class InFlight:
             if data[at]:
                 self._left.add(data[at : at + _ID].decode("ascii", "replace"))
 
-    def _make(self, slots: int) -> mmap.mmap:
-        """A new file with room for `slots`, in the place of the old one; on a full disk memory without a file."""
-        size = _HEAD.size + slots * _SLOT
+    def _make(self, ids: list[str]) -> int:
+        """A new file with these marks, in the place of the old one. -1: there is none, the marks are in memory."""
+        size = _HEAD.size + max(_SLOTS, 4 * len(ids)) * _SLOT
         self._free = list(range(size - _SLOT, _HEAD.size - 1, -_SLOT))
+        self._slots = {message_id: self._free.pop() for message_id in ids}
+        octets = bytearray(size)
+        octets[: _HEAD.size] = self._head()
+        for message_id, at in self._slots.items():
+            octets[at : at + _SLOT] = _mark(message_id)
         new = self._path.with_suffix(".new")
+        fd = -1
         try:
             fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                os.posix_fallocate(fd, 0, size)  # a store into a page without a block would kill the process
-                made = mmap.mmap(fd, size)
-            finally:
-                os.close(fd)
-            made[: _HEAD.size] = self._head()
+            os.posix_fallocate(fd, 0, size)  # later the disk may be full
+            os.pwrite(fd, octets, 0)
             new.rename(self._path)
             sync_folder(self._path.parent)
         except OSError:
-            # What an older file says is not true any more: better nothing in it, which is doubt about everything.
-            with suppress(OSError):
-                self._path.write_bytes(b"")
-            made = mmap.mmap(-1, size)
-        return made
+            if fd >= 0:
+                os.close(fd)
+            self._disown()
+            return -1
+        return fd
+
+    def _disown(self) -> None:
+        """What the file says is not true any more: better nothing in it, which is doubt about everything."""
+        with suppress(OSError):
+            os.truncate(self._path, 0)
+
+    def _store(self, data: bytes, at: int) -> None:
+        if self._fd < 0:
+            return
+        try:
+            os.pwrite(self._fd, data, at)
+        except OSError:
+            self.close()
+            self._disown()
 
     def _head(self) -> bytes:
         return _HEAD.pack(_MAGIC, _FORMAT, self._boot, self._doubt.encode())
@@ -95,7 +109,7 @@ class InFlight:
             self.forget(message_id)
         if self._doubt and (not oldest or oldest[:_TIME] > self._doubt):
             self._doubt = ""
-            self._map[: _HEAD.size] = self._head()
+            self._store(self._head(), 0)
 
     def begin(self, message_id: str) -> None:
         """A delivery of it starts."""
@@ -106,13 +120,11 @@ class InFlight:
 
     def _mark(self, message_id: str) -> None:
         if not self._free:
-            taken = list(self._slots)
-            self._slots = {}
-            self._map = self._make(4 * len(taken))
-            for one in taken:
-                self._mark(one)
+            self.close()
+            self._fd = self._make([*self._slots, message_id])
+            return
         at = self._slots[message_id] = self._free.pop()
-        self._map[at : at + _ID] = message_id.encode("ascii", "replace")[:_ID].ljust(_ID, b"\0")
+        self._store(_mark(message_id), at)
 
     def end(self, message_id: str) -> None:
         """A delivery of it is over and its outcome is on the disk. What was left in doubt stays so until it is done."""
@@ -131,11 +143,17 @@ class InFlight:
     def _unmark(self, message_id: str) -> None:
         at = self._slots.pop(message_id, None)
         if at is not None:
-            self._map[at : at + _ID] = bytes(_ID)
+            self._store(bytes(_SLOT), at)
             self._free.append(at)
 
     def close(self) -> None:
-        self._map.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _mark(message_id: str) -> bytes:
+    return message_id.encode("ascii", "replace")[:_ID].ljust(_SLOT, b"\0")
 
 
 def boot_id() -> str:

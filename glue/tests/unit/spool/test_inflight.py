@@ -114,3 +114,18 @@ def test_full_disk_leaves_marks_in_memory_and_doubt_behind(
     second.begin(A)
     monkeypatch.undo()
     assert made(tmp_path).doubtful(EARLIER)
+
+
+def test_disk_that_goes_read_only_leaves_doubt_and_stops_nothing(
+    tmp_path: Path, first: InFlight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(30, "Read-only file system")
+
+    first.begin(A)
+    monkeypatch.setattr(os, "pwrite", refuse)
+    first.begin(B)
+    first.end(A)
+    first.forget(B)
+    monkeypatch.undo()
+    assert made(tmp_path).doubtful(EARLIER)
