@@ -74,6 +74,7 @@ class MaildirTransport:
         self._listed: dict[str, set[str]] = {}  # what was in a mailbox when a doubtful message first came to it
         self._folders: dict[str, str] = {}  # by address
         self._known: set[str] = set()  # mailboxes whose folders are there and synced
+        self._named: set[Path] = set()  # folders above them whose names are synced
         self._syncing = ThreadPoolExecutor(_THREADS, thread_name_prefix="maildir-sync")
         self._scribe = ThreadPoolExecutor(1, thread_name_prefix="maildir")
 
@@ -164,7 +165,13 @@ class MaildirTransport:
         path = f"{item.folder}/tmp/{item.name}"  # noqa: S108
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         chunks = item.message.chunks()
-        item.fd = os.open(path, flags, 0o600)
+        try:
+            item.fd = os.open(path, flags, 0o600)
+        except FileNotFoundError:  # removed with its account, which is there again
+            self._known.clear()
+            self._named.clear()
+            self._make_mailbox(item.folder)
+            item.fd = os.open(path, flags, 0o600)
         _write_all(item.fd, [item.head, *chunks])
 
     def _has(self, item: _Item) -> bool:
@@ -187,8 +194,17 @@ class MaildirTransport:
     def _make_mailbox(self, folder: str) -> None:
         if folder in self._known:
             return
+        path = Path(folder)
+        for above in (*reversed(path.parents), path):
+            if (above == self._root or self._root in above.parents) and above not in self._named:
+                above.mkdir(mode=0o700, exist_ok=True)
+                # Also where it was there: who made it may have been killed before its name was on the disk.
+                _sync_folder(above.parent)
+                if above not in (path, path.parent):  # what many mailboxes share
+                    self._named.add(above)
         for name in ("tmp", "new", "cur"):
-            _make_folder(Path(folder, name), self._root)
+            Path(path, name).mkdir(mode=0o700, exist_ok=True)
+        _sync_folder(path)
         self._known.add(folder)
 
     async def close(self) -> None:
@@ -244,16 +260,6 @@ def _write_all(fd: int, pieces: Iterable[bytes | bytearray | memoryview]) -> Non
     rest = memoryview(b"".join(pieces))[done:]
     while len(rest):
         rest = rest[os.write(fd, rest) :]
-
-
-def _make_folder(path: Path, root: Path) -> None:
-    """A folder with its name synced, and those above it up to the root."""
-    if path.is_dir():
-        return
-    if path != root and path.parent != path:
-        _make_folder(path.parent, root)
-    path.mkdir(mode=0o700, exist_ok=True)
-    _sync_folder(path.parent)
 
 
 def _sync_folder(path: Path) -> None:

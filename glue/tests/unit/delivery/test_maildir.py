@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def test_synced_before_it_is_called_delivered(tmp_path: Path, monkeypatch: pytes
     real_fsync, real_rename = os.fsync, os.rename
 
     def fsync(fd: int) -> None:
-        events.append("sync " + str(Path(f"/proc/self/fd/{fd}").readlink().relative_to(tmp_path)))
+        events.append("sync " + os.path.relpath(Path(f"/proc/self/fd/{fd}").readlink(), tmp_path))
         real_fsync(fd)
 
     def rename(old: str, new: str) -> None:
@@ -212,3 +213,37 @@ def test_no_address_is_said() -> None:
     for address in ("", "nobody", "a@", "@b", "a@../b"):
         with pytest.raises(AddressError):
             mailbox_path(Path("/r"), address)
+
+
+def test_folders_that_were_there_are_synced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who made them may have been killed before their names were on the disk; the next one cannot know."""
+    box = tmp_path / "vmail/demo.test/ayse/Maildir"
+    for name in ("tmp", "new", "cur"):
+        (box / name).mkdir(parents=True)
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def noted(fd: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{fd}").readlink())
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", noted)
+
+    async def test(transport: MaildirTransport) -> None:
+        for number in (1, 2):
+            assert fates(await transport.deliver(*mail(number))) == ["delivered"]
+
+    boxes(tmp_path / "vmail", test)
+    above = [tmp_path, *box.parents[:3], box]
+    assert set(above) <= set(synced)
+    assert all(synced.count(folder) == 1 for folder in above)
+
+
+def test_a_mailbox_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    async def test(transport: MaildirTransport) -> None:
+        assert fates(await transport.deliver(*mail(1))) == ["delivered"]
+        shutil.rmtree(tmp_path / "demo.test")
+        assert fates(await transport.deliver(*mail(2))) == ["delivered"]
+        assert len(files(tmp_path)) == 1
+
+    boxes(tmp_path, test)
