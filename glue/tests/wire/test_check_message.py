@@ -116,7 +116,7 @@ def test_a_silent_name_server_is_temperror_in_time(
 ) -> None:
     # A person waits 8 s for one answer and 16 s for all; the test cannot.
     assert admin.QUESTION_SECONDS < admin.CHECK_SECONDS < 18
-    monkeypatch.setattr(admin, "QUESTION_SECONDS", 5.0)
+    monkeypatch.setattr(admin, "QUESTION_SECONDS", 10.0)
     monkeypatch.setattr(admin, "CHECK_SECONDS", 0.5)
     _, address = name_server
     message = sign(MESSAGE.replace(b"example.org", b"silent.example"), d="silent.example")
@@ -125,7 +125,7 @@ def test_a_silent_name_server_is_temperror_in_time(
     assert (code, found["result"], found["disposition"]) == (1, "temperror", "none")
     code, found = check(address, message, "dkim")
     assert (code, found["signatures"][0]["result"]) == (1, "temperror")
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 8
 
 
 def test_the_command_reads_a_message_and_says_what_is_wrong(name_server: tuple[NameServer, str]) -> None:

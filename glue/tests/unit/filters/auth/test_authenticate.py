@@ -97,6 +97,6 @@ def test_silence_is_waited_for_once() -> None:
     message = read([sealed(sign(MESSAGE), "list.example")])
     began = time.monotonic()
     found = asyncio.run(authenticate(message, client, silence, 0.2))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     assert (found.spf.result, found.dkim[0].result, found.dmarc.result) == ("temperror", "temperror", "temperror")
     assert (found.arc.cv, found.arc.temporary) == ("fail", True)

@@ -29,7 +29,7 @@ def hashed(text: bytes, size: int, *, relaxed: bool, lengths: tuple[int, ...] = 
     return body
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.sampled_from([b"a", b" ", b"\t", b"\r\n", b"\r\n\r\n", b"  ", b"b."]), max_size=24).map(b"".join),
     st.integers(1, 9),

@@ -25,5 +25,5 @@ def test_all_questions_together_have_one_time_and_each_is_asked_once() -> None:
 
     began = time.monotonic()
     asyncio.run(run())
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     assert asked == ["quick", "a", "b"]
