@@ -25,22 +25,22 @@ class Gap:
 
 
 def next_record(log: mmap.mmap | bytes, at: int, end: int, serial: int, *, whole: bool = False) -> int:
-    """Offset of the first record from `at` on whose head checks out; `end` if there is none before it.
+    """Offset of the first record from `at` on whose head checks out; `end` if none begins before it.
 
     `whole`: only one whose text does too. Where it does not, at least it is known whose mail is damaged.
     """
     mark = record.mark(serial)
     with memoryview(log) as view:
-        while (at := log.find(mark, at, end)) >= 0:
+        while (at := log.find(mark, at, end + len(mark) - 1)) >= 0:
             found = record.read_record(view, at, serial)
-            if found is not None and found.end <= end and (not whole or record.text_ok(view, found)):
+            if found is not None and (not whole or record.text_ok(view, found)):
                 return at
             at += 1
     return end
 
 
 def walk(log: mmap.mmap | bytes, serial: int, end: int, trusted: int) -> Iterator[Record | Gap]:
-    """All that stands between the header and `end`, in order.
+    """All that begins between the header and `end`, in order.
 
     Texts are checked behind `trusted`: up to there a record was whole once, and who reads the text checks it.
     Octets that cannot be read because the file is shorter than `end` are a gap.
@@ -49,8 +49,6 @@ def walk(log: mmap.mmap | bytes, serial: int, end: int, trusted: int) -> Iterato
     with memoryview(log) as view:
         while at < end:
             found = record.read_record(view, at, serial)
-            if found is not None and found.end > end:
-                found = None
             if found is not None and (found.end <= trusted or record.text_ok(view, found)):
                 yield found
                 at = found.end

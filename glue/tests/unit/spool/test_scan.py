@@ -46,7 +46,8 @@ def test_damaged_head_and_damaged_text() -> None:
     assert found(log, len(log)) == ["A", (places[1], places[2], ""), "C", "D", end], "its reader checks a trusted text"
     assert next_record(log, places[1], len(log), SERIAL) == places[2]
     assert next_record(log, places[1], len(log), SERIAL, whole=True) == places[3]
-    assert next_record(log, places[1], places[4] - 1, SERIAL, whole=True) == places[4] - 1
+    assert next_record(log, places[1], places[3], SERIAL, whole=True) == places[3]
+    assert next_record(log, places[3] + 1, places[4], SERIAL) == places[4]
 
 
 def test_record_in_a_text_is_no_record() -> None:
