@@ -201,7 +201,8 @@ def stats(
     for closed in found.closed:
         wait = _span(max(0.0, closed.next_trial - time.time()))
         trials = "1 trial" if closed.failures == 1 else f"{closed.failures} trials"
-        typer.echo(f"no answer from {closed.name} after {trials}, the next in {wait}: {closed.reply}")
+        what = f"no answer from {closed.name} after {trials}" if closed.failures else f"{closed.name} wants a pause"
+        typer.echo(f"{what}, the next trial in {wait}: {closed.reply}")
 
 
 def _steer(do: queue.Change, done: str, wanted: queue.Filter, dry_run: bool, as_json: bool) -> None:

@@ -83,7 +83,7 @@ class MessageView(msgspec.Struct, frozen=True):
 
 
 class DestinationView(msgspec.Struct, frozen=True):
-    """A destination that does not answer: how often in a row, and when it is tried next."""
+    """A destination that is not tried now: how often nobody answered in a row (0: it wants a pause), and until when."""
 
     name: str
     failures: int

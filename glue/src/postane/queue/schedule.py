@@ -29,6 +29,8 @@ _BUSY_STATUS = frozenset({"4.3.2", "4.4.5", "4.7.28"})
 _BUSY_WORDS = ("too many", "rate", "throttl", "try again later, connection")
 _GREYLIST_WORDS = ("greylist", "graylist", "grey-list", "gray-list")
 _GREYLIST_MOST = 900.0
+_BUSY_SOONER = 5  # a pause begins with this part of the first wait
+_BUSY_MOST = 1800.0
 _MAILBOX_LEAST = 4
 
 
@@ -68,6 +70,8 @@ class Schedule:
             first, most = settings.local_retry_first, settings.local_retry_most
         if kind is Kind.MAILBOX:
             first = min(first * _MAILBOX_LEAST, most)
+        elif kind is Kind.BUSY:
+            first, most = first / _BUSY_SOONER, min(most, _BUSY_MOST)
         elif kind is Kind.GREYLISTED:
             most = min(most, _GREYLIST_MOST)
         # The power is bounded, so that a message with thousands of attempts does not overflow.

@@ -93,6 +93,9 @@ class Scheduler:
             window.unreachable(now, self.schedule.wait(window.failures + 1, local=job.local), why)
             # It is the destination's fault: the message is due as soon as the destination is tried.
             when = window.closed_until
+        elif delayed and len(delayed) == len(outcomes) and all(kind is Kind.BUSY for kind in kinds):
+            window.paused(now, self.schedule.wait(window.pauses + 1, Kind.BUSY, local=job.local), delayed[0])
+            when = window.closed_until
         elif delayed:
             if Kind.BUSY in kinds:
                 window.busy()

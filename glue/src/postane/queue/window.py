@@ -2,6 +2,8 @@
 
 A destination that nobody answers for is closed until its next trial, and then gets one delivery until that went well:
 thousands of messages for a dead server cost one connection attempt now and then, and nobody else waits for them.
+One that answers "not now, not so many" has its pause, a shorter one: to ask it again with each message that waits
+would only earn longer refusals.
 """
 
 from __future__ import annotations
@@ -14,7 +16,18 @@ FIRST = 2  # deliveries at once to a destination of which nothing is known
 class Window:
     """The state of one destination. `most` is the limit that the configuration sets."""
 
-    __slots__ = ("active", "closed_until", "failures", "last", "last_failure", "limit", "local", "most", "name")
+    __slots__ = (
+        "active",
+        "closed_until",
+        "failures",
+        "last",
+        "last_failure",
+        "limit",
+        "local",
+        "most",
+        "name",
+        "pauses",
+    )
 
     def __init__(self, name: str, most: int, *, local: bool = False) -> None:
         self.name = name
@@ -23,6 +36,7 @@ class Window:
         self.limit = most if local else min(FIRST, most)
         self.active = 0
         self.failures = 0  # trials in a row that found nobody
+        self.pauses = 0  # trials in a row that were answered by "not now"
         self.closed_until = 0.0
         self.last_failure = 0.0
         self.last: Outcome | None = None  # why it is closed
@@ -30,13 +44,8 @@ class Window:
     def is_open(self, now: float) -> bool:
         return self.active < self.limit and now >= self.closed_until
 
-    @property
-    def idle(self) -> bool:
-        """Nothing is known that would be worth keeping."""
-        return self.active == 0 and self.failures == 0
-
     def succeeded(self) -> None:
-        self.failures = 0
+        self.failures = self.pauses = 0
         self.closed_until = 0.0
         self.last = None
         self.limit = min(self.limit + 1, self.most)
@@ -44,6 +53,16 @@ class Window:
     def busy(self) -> None:
         """The server took some but wants fewer at once."""
         self.limit = max(1, self.limit // 2)
+
+    def paused(self, now: float, wait: float, why: Outcome) -> None:
+        """The server took nothing and wants fewer at once, or later: closed for `wait` seconds."""
+        self.busy()
+        if now < self.closed_until:
+            return
+        self.pauses += 1
+        self.last_failure = now
+        self.closed_until = now + wait
+        self.last = why
 
     def unreachable(self, now: float, wait: float, why: Outcome) -> None:
         """Nobody answered: closed for `wait` seconds."""

@@ -52,6 +52,8 @@ def test_kinds_bend_the_schedule() -> None:
     assert PLAIN.wait(1, Kind.MAILBOX) == 1200
     assert PLAIN.wait(20, Kind.GREYLISTED) == 900
     assert PLAIN.wait(1, Kind.GREYLISTED) == 300
+    assert PLAIN.wait(1, Kind.BUSY) == 60
+    assert PLAIN.wait(20, Kind.BUSY) == 1800
 
 
 def test_jitter_stays_within_its_share_and_spreads() -> None:

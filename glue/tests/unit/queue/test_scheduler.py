@@ -212,11 +212,23 @@ def test_a_busy_server_gets_less_at_once() -> None:
         world.mail("one", "good.test")
     world.run(2.0)
     assert world.peak["good.test"] == 8
-    world.peak.clear()
     world.run(4.0)
     world.peak.clear()
-    world.run(6.0)
+    world.run(300.0)
     assert world.peak["good.test"] == 1
+
+
+def test_a_server_that_limits_the_rate_has_its_pauses() -> None:
+    """For an hour it says 421 to everybody: a thousand messages do not ask it a thousand times."""
+    world = World(lambda name, now: (0.2, Fate.DELAYED, "4.7.28") if now < 3600 else FAST)
+    for _ in range(1000):
+        world.mail("one", "strict.test")
+    world.run(3600)
+    assert not world.done
+    assert world.attempts < 20
+    world.mail("one", "other.test")
+    world.run(3600 + 1800 * 1.1 + 60)
+    assert len(world.done) == 1001
 
 
 def test_local_mail_never_waits_for_remote_slots() -> None:

@@ -51,3 +51,18 @@ def test_new_mail_hurries_the_trial_but_not_beyond_the_first_wait() -> None:
     assert window.is_open(400)
     window.reopen()
     assert window.is_open(0)
+
+
+def test_pause_closes_for_a_while_and_ends_with_a_success() -> None:
+    window = Window("b.test", 8)
+    window.limit = 8
+    window.paused(100, 60, WHY)
+    window.paused(101, 60, WHY)  # was under way
+    assert (window.limit, window.pauses, window.failures) == (2, 1, 0)
+    assert not window.is_open(159)
+    assert window.is_open(160)
+    window.paused(160, 108, WHY)
+    assert window.pauses == 2
+    window.succeeded()
+    assert (window.limit, window.pauses) == (2, 0)
+    assert window.is_open(161)
