@@ -16,17 +16,21 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One workload. `per_connection` messages of `size` octets over each of `connections` at once."""
+    """One workload. `per_connection` messages of `size` octets over each of `connections` at once.
+
+    `stretch`: it runs so many times longer than others, where a message takes a good part of their time.
+    """
 
     name: str
     size: int
     per_connection: int
     connections: int = 50
+    stretch: float = 1.0
 
 
 A = Load("a", 4096, 1)
 B = Load("b", 4096, 100)
-C = Load("c", 1024 * 1024, 10)
+C = Load("c", 1024 * 1024, 10, stretch=2.0)
 LOADS = {load.name: load for load in (A, B, C)}
 
 

@@ -31,7 +31,7 @@ def held(peer: Peer, work: Load, seconds: float) -> Sample:
         load.send(work, port, seconds=WARM)
         os.sync()  # nobody pays for what another wrote
         before = tree.cpu_seconds(peer.process.pid)
-        sent = load.send(work, port, seconds=seconds)
+        sent = load.send(work, port, seconds=seconds * work.stretch)
         cpu = tree.cpu_seconds(peer.process.pid) - before
         memory = tree.memory(peer.process.pid)
     finally:
@@ -47,7 +47,7 @@ def delivered(peer: Peer, work: Load, seconds: float) -> Sample:
     os.sync()
     before = tree.cpu_seconds(peer.process.pid)
     begun = time.monotonic()
-    sent = load.send(work, peer.port, seconds=seconds)
+    sent = load.send(work, peer.port, seconds=seconds * work.stretch)
     memory = tree.memory(peer.process.pid)
     arrived, ended = drain(peer, sent["messages"])
     cpu = tree.cpu_seconds(peer.process.pid) - before
