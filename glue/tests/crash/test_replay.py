@@ -27,7 +27,6 @@ from pathlib import Path
 
 import pytest
 import structlog
-import yaml
 
 from postane.bounce.notices import DsnNotices
 from postane.config.model import Queue, Spool
@@ -42,6 +41,7 @@ from support import trace
 from support.dev import Dev, digest, message
 from support.disk import need
 from support.strict import StrictDisk
+from support.tuned import RUN, Tuned
 
 CUTS = int(os.environ.get("POSTANE_REPLAY_CUTS", "60"))
 MESSAGES = int(os.environ.get("POSTANE_REPLAY_MESSAGES", "120"))  # in all, in two lives of the service
@@ -51,13 +51,6 @@ SEED = int(os.environ.get("POSTANE_CRASH_SEED", "1"))
 _SPOOL = {"segment_size": 64 * 1024, "large_message": 12 * 1024, "reserve": 0}
 _LARGE_EACH = 9
 
-_RUN = """
-import sys
-from pathlib import Path
-from postane.config.load import load
-from postane.daemon.run import run_dev
-sys.exit(run_dev(load(Path(sys.argv[1])), lambda: print("ready", flush=True)))
-"""
 # The next life begins when the one before is dead, as long as a file is there.
 _LIVES = 'while [ -e "$0" ]; do "$@"; done'
 _ACCEPTED = re.compile(rb"250 2\.0\.0 OK ([0-9A-Z]{26})")
@@ -105,20 +98,14 @@ def _children(process: int) -> list[int]:
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     need("strace")
     folder = tmp_path_factory.mktemp("replay")
-    dev = Dev(folder / "dev")
-    dev.start()
-    assert dev.stop() == 0
-    config = dev.folder / "postane.yml"
-    settings = yaml.safe_load(config.read_text())
-    settings["spool"] = _SPOOL
-    config.write_text(yaml.safe_dump(settings))
+    dev = Tuned(folder / "dev", {"spool": _SPOOL})
     # These begin anew, under the recorder's eyes.
     shutil.rmtree(dev.folder / "spool")
     shutil.rmtree(dev.folder / "vmail", ignore_errors=True)
     recording = Recording(dev.folder, folder / "record")
     goes_on = folder / "goes-on"
     goes_on.touch()
-    lives = ["sh", "-c", _LIVES, str(goes_on), sys.executable, "-c", _RUN, str(config)]
+    lives = ["sh", "-c", _LIVES, str(goes_on), sys.executable, "-c", RUN, str(dev.config)]
     with dev.log.open("ab") as log:
         strace = subprocess.Popen(trace.command(recording.record, lives), stdout=subprocess.PIPE, stderr=log)
     try:

@@ -8,8 +8,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection
+from pathlib import Path
 
-from support.dev import Dev, message
+from support.dev import Dev, delivered, message
 
 _LARGE_EACH = 40  # one message in so many has a file of its own in the spool
 
@@ -55,6 +56,7 @@ class Senders:
                     self.refused.update(code for code, _ in refusal.recipients.values())
                 except smtplib.SMTPResponseException as refusal:
                     self.refused[refusal.smtp_code] += 1
+                    session.rset()  # smtplib leaves the transaction open where DATA itself is refused
                 time.sleep(self._pause)
 
     def _one(self, session: smtplib.SMTP) -> None:
@@ -65,11 +67,11 @@ class Senders:
         self.kept[mark] = time.monotonic()
 
 
-def wait_until_delivered(dev: Dev, kept: Collection[str], seconds: float = 60) -> None:
-    """All of `kept` is in the mailboxes once, nothing is altered, nothing is there twice."""
+def wait_until_delivered(dev: Dev, kept: Collection[str], seconds: float = 60, folder: Path | None = None) -> None:
+    """All of `kept` is in the mailboxes (of `folder`) once, nothing is altered, nothing is there twice."""
     end = time.monotonic() + seconds
     while True:
-        found = dev.delivered()
+        found = delivered(folder or dev.folder)
         missing = [mark for mark in kept if mark not in found]
         if not missing or time.monotonic() > end:
             break
