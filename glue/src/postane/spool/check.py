@@ -13,18 +13,16 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from postane.core.errors import CorruptSpoolError, NotFoundError
 from postane.spool import journal, record, scan
+from postane.spool.findings import DAMAGED, Fault, Mender, Report, Segment, Stretch, piece_name
 from postane.spool.record import Record
 from postane.spool.segment import FREE_SUFFIX, SUFFIX
 from postane.spool.view import IN_FLIGHT, JOURNAL_SUFFIX
 from postane.spool.writer import LARGE, WAKE
 
-DAMAGED = "damaged"  # the folder in the spool for octets that do not check out
 HALF_MADE = (f"new{FREE_SUFFIX}.tmp", ".new")  # a segment and a file of ours that were never finished
 LOCK = "lock"
 _OURS = (SUFFIX, FREE_SUFFIX, JOURNAL_SUFFIX, ".tmp", ".new")
@@ -32,73 +30,6 @@ _AGAIN = 0.3  # seconds until a living spool is looked at for the second time
 _READ = 1 << 20
 
 _Lines = list[tuple[int, int, journal.Line | None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Something that is not as it should be. `file` is below the spool; `at` an offset in it, None for all of it.
-
-    `message` is an id, "" where none is known. `remedy` tells what a repair does with it, or did if `mended`.
-    """
-
-    file: str
-    at: int | None
-    message: str
-    reason: str
-    remedy: str = ""
-    mended: bool = False
-
-
-@dataclass(slots=True)
-class Report:
-    """`messages` that check out, `waiting` of them not done, `octets` of their text. `notes` are no faults."""
-
-    folders: int = 0
-    held: list[str] = field(default_factory=list)  # folders of living workers
-    segments: int = 0
-    messages: int = 0
-    waiting: int = 0
-    octets: int = 0
-    faults: list[Fault] = field(default_factory=list)
-    notes: list[Fault] = field(default_factory=list)
-
-    @property
-    def clean(self) -> bool:
-        return all(fault.mended for fault in self.faults)
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Octets of a file that do not belong there, and the large text that belongs to them ("": none)."""
-
-    at: int
-    end: int
-    large: str = ""
-
-
-@dataclass(slots=True)
-class Segment:
-    """What was found in one segment and its journal: the records that stay, by offset and end, and what does not."""
-
-    path: Path
-    log: mmap.mmap | bytes
-    serial: int | None = None  # None: no record of it can be found
-    kept: dict[str, tuple[int, int]] = field(default_factory=dict)
-    away: list[Stretch] = field(default_factory=list)
-    rewrite: bool = False
-    lines: list[Stretch] = field(default_factory=list)  # of the journal, which go
-
-
-class Mender(Protocol):
-    """Acts on what is found, as the remedies say."""
-
-    def segment(self, found: Segment) -> None: ...
-
-    def lost_journal(self, path: Path, *, keep: bool) -> None: ...
-
-    def half_made(self, path: Path) -> None: ...
-
-    def text(self, path: Path, aside: str) -> None: ...
 
 
 def check(root: Path) -> Report:
@@ -371,11 +302,6 @@ class Walk:
             if line.message_id not in ids:
                 remedy = f"moved to {DAMAGED}/{piece_name(path, at)}"
                 self._fault(path, at, "a line is about a message that is not in the segment", remedy, line.message_id)
-
-
-def piece_name(path: Path, at: int) -> str:
-    """Under which name octets of a file in a worker's folder are set aside."""
-    return f"{path.parent.name}-{path.stem if path.suffix == SUFFIX else path.name}-{at}"
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from postane.core.errors import CorruptSpoolError, NotFoundError, TemporaryError
 from postane.spool import record
-from postane.spool.check import DAMAGED, LOCK, Report, Segment, Walk, piece_name
+from postane.spool.check import Walk
+from postane.spool.findings import DAMAGED, Report, Segment, piece_name
 from postane.spool.segment import SUFFIX, lock_folder, recover, sync_folder
 from postane.spool.view import JOURNAL_SUFFIX
 from postane.spool.writer import LARGE
@@ -23,7 +24,10 @@ _Blocks = Iterable[bytes | memoryview]
 
 
 def repair(root: Path) -> Report:
-    """Verifies the spool and mends it. Raises NotFoundError, TemporaryError while the queue process runs, OSError."""
+    """Verifies the spool and mends it. Raises NotFoundError, TemporaryError while the queue process runs, OSError.
+
+    To be called as the owner of the spool: files that are made belong to the caller.
+    """
     if not root.is_dir():
         raise NotFoundError(f"{root}: there is no spool")
     with ExitStack() as locks:
@@ -41,22 +45,11 @@ def repair(root: Path) -> Report:
 
 
 def _lock(folder: Path, locks: ExitStack) -> bool:
-    """Takes the lock of a folder. A lock file that is made belongs to whom the folder belongs to."""
-    new = not (folder / LOCK).exists()
     fd = lock_folder(folder)
     if fd is None:
         return False
     locks.callback(os.close, fd)
-    if new:
-        _give(fd, folder)
     return True
-
-
-def _give(fd: int, folder: Path) -> None:
-    """A file that root makes belongs to the owner of the folder: the daemon has to read it."""
-    owner = folder.stat()
-    if os.geteuid() == 0:
-        os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
 class _Mender:
@@ -132,9 +125,6 @@ class _Mender:
     def _folder(self) -> Path:
         if not self._aside.exists():
             self._aside.mkdir(mode=0o700)
-            owner = self._root.stat()
-            if os.geteuid() == 0:
-                os.chown(self._aside, owner.st_uid, owner.st_gid)
             sync_folder(self._root)
         return self._aside
 
@@ -163,7 +153,6 @@ class _Mender:
         try:
             with os.fdopen(fd, "wb", closefd=False) as file:
                 file.writelines(blocks)
-            _give(fd, path.parent)
             os.fsync(fd)
         finally:
             os.close(fd)

@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 from postane.core.errors import NotFoundError, TemporaryError
 from postane.core.outcome import Progress
 from postane.spool import record
-from postane.spool.check import Report, check
+from postane.spool.check import check
+from postane.spool.findings import Report
 from postane.spool.journal import Journal, Line
 from postane.spool.repair import repair
 from postane.spool.segment import mark_journaled
