@@ -60,12 +60,12 @@ def queue(folder: Path, sizes: list[int], messages: int) -> list[dict[str, float
                 if size > waiting:
                     load.send(FAR, peer.port, messages=size - waiting, to="far@demo.test")
                     waiting = size
-                    _calm(peer)
+                    _calm(peer, 120 + size / 200)
                 peer.stop()
                 begun = time.monotonic()
                 peer.start()
                 ready = time.monotonic() - begun
-                _calm(peer)
+                _calm(peer, 120 + size / 200)
                 found.append(_middle(peer, messages) | {"waiting": size, "start_seconds": ready})
         finally:
             peer.stop()
@@ -119,7 +119,7 @@ def _middle(peer: Postane, messages: int) -> dict[str, float]:
     return {key: statistics.median(one[key] for one in found) for key in found[0]}
 
 
-def _calm(peer: Postane, seconds: float = 120) -> None:
+def _calm(peer: Postane, seconds: float) -> None:
     """Until the tree uses less than a tenth of one processor: what it had to do with the queue is done."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from bench.__main__ import FULL, NORMAL, PEERS
 from bench.peers.postfix import SHIPPED, TUNED
 from bench.report import as_json, with_figures
+from bench.run import FULL, NORMAL, PEERS
 
 PAGE = (Path(__file__).parents[4] / "docs" / "bench.md").read_text("utf-8")
 
