@@ -35,6 +35,8 @@ from postane.core.reply import Reply
 
 REMOTE = "maildir"
 _ROUND = 512  # files in a round at most: each has a descriptor open
+_ENOUGH = 64  # files for a round that begins at once; for fewer it waits a moment
+_GATHER = 0.005
 _THREADS = 4
 _FOLDERS_KEPT = 50_000
 _LISTINGS_KEPT = 16
@@ -121,6 +123,9 @@ class MaildirTransport:
         loop = asyncio.get_running_loop()
         try:
             while self._waiting:
+                if len(self._waiting) < _ENOUGH:
+                    # Each round makes the disk's journal commit twice, and whoever takes mail waits for that too.
+                    await asyncio.sleep(_GATHER)
                 batch, self._waiting = self._waiting[:_ROUND], self._waiting[_ROUND:]
                 await loop.run_in_executor(self._scribe, self._round, batch)
                 for item in batch:
