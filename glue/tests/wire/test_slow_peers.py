@@ -273,6 +273,7 @@ def test_who_leaves_in_the_middle_keeps_nothing(wire: Wire, end: Callable[[socke
     assert len(mails) <= whole
     assert all(mail.read().endswith(b"Subject: x\r\n\r\nhello\r\n") for mail in mails)
     assert not list((wire.folder / "spool").glob("*/large/*"))
+    assert wire.spool._coming == 0  # no commit waits for a text that will not come
 
 
 def test_a_half_closed_connection_is_answered(wire: Wire) -> None:

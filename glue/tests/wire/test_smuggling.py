@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import re
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
 from random import Random
@@ -220,6 +221,11 @@ def test_dialogues(wire: Wire) -> None:
 
     asyncio.run(at_once(talk, DIALOGUES.items()))
     assert not [mail for mail in wire.mail() if mail.envelope.sender != "v@far.test"]
+    end = time.monotonic() + 10
+    while wire.sessions.open:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert wire.spool._coming == 0  # no draft was forgotten
 
 
 def test_dialogues_in_other_packets() -> None:
