@@ -102,7 +102,9 @@ class _Mender:
         page = bytearray(record.pack_segment(found.serial))
         end = record.PAGE + sum(end - at for at, end in found.kept.values())
         words = {record.DURABLE_AT: end, record.SEALED_AT: 1}
-        if path.with_suffix(JOURNAL_SUFFIX).exists():
+        # Where the journal is lost the queue has to know: what comes twice is counted.
+        marked = len(view) >= record.PAGE and record.read_word(view, record.JOURNALED_AT) == 1
+        if marked or path.with_suffix(JOURNAL_SUFFIX).exists():
             words[record.JOURNALED_AT] = 1
         for at, value in words.items():
             page[at : at + 8] = record.word(value)

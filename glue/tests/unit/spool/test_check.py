@@ -339,7 +339,9 @@ def test_journal_that_is_lost(tmp_path: Path, path: Path, written: list[Written]
     report = check(tmp_path)
     assert found(report) == [("w0/00000001.jnl", None, "")]
     assert "delivered again" in reasons(report)
+    spoil(path, written[1].at)
     assert not repair(tmp_path).clean, "that cannot be mended"
+    assert found(check(tmp_path)) == [("w0/00000001.jnl", None, "")]
 
     async def doubtful() -> set[bool]:
         view = SpoolView(tmp_path, SETTINGS)
