@@ -82,7 +82,7 @@ def main() -> int:
         results["samples"] = [asdict(sample) for sample in found]
         results["goals"] = [asdict(goal) | {"met": goal.met} for goal in judged]
         results["postfix"] = {"shipped": SHIPPED, "tuned": TUNED}
-        console.print(f"written: {report.write(ROOT, results, rows, judged)}", markup=False)
+        console.print(f"written: {report.write(ROOT, results, rows, judged, quick=option.quick)}", markup=False)
     return 0
 
 

@@ -11,11 +11,16 @@ from bench.goals import Goal
 from bench.samples import Row
 
 
-def write(root: Path, results: dict[str, Any], rows: list[Row], goals: list[Goal]) -> str:
-    """bench/results/latest.json, the figures in docs/bench.md and the chart docs/bench.svg. Returns their names."""
-    path = root / "bench" / "results" / "latest.json"
+def write(root: Path, results: dict[str, Any], rows: list[Row], goals: list[Goal], *, quick: bool) -> str:
+    """bench/results/latest.json, the figures in docs/bench.md and the chart docs/bench.svg. Returns their names.
+
+    A quick run leaves bench/results/quick.json alone: its figures are not for readers.
+    """
+    path = root / "bench" / "results" / ("quick.json" if quick else "latest.json")
     path.parent.mkdir(exist_ok=True)
     path.write_text(as_json(results), "utf-8")
+    if quick:
+        return str(path.relative_to(root))
     facts = results["machine"]
     caption = (
         f"{results['at'][:10]} · {facts['cores']} cores, {facts['cpu']}, Linux {facts['kernel']}, "

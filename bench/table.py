@@ -88,7 +88,7 @@ def blocks(results: dict[str, Any], rows: list[Row], goals: list[Goal]) -> list[
         found.append(("Syncs a thousand messages (workload a)", columns, lines))
     if results["crowd"]:
         lines = [
-            [peer, kind, ", ".join(f"{key} {value:,.2f}".removesuffix(".00") for key, value in measured.items())]
+            [peer, kind, ", ".join(_measured(key, value) for key, value in measured.items())]
             for peer, kinds in results["crowd"].items()
             for kind, measured in kinds.items()
         ]
@@ -128,6 +128,12 @@ def _notes(results: dict[str, Any], rows: list[Row]) -> list[str]:
     """What went wrong and what was left out."""
     errors = [f"{row.peer} {row.load} {row.way}: first error: {row.first_error}" for row in rows if row.first_error]
     return errors + [f"skipped: {name}: {reason}" for name, reason in results["skipped"].items()]
+
+
+def _measured(key: str, value: float) -> str:
+    if key == "memory":
+        return f"MB {value / 1e6:.0f}"
+    return f"{key} {value:,.2f}".removesuffix(".00")
 
 
 def _others(calls: dict[str, float]) -> str:
