@@ -237,6 +237,7 @@ def test_damage_before_the_mark_survives_recovery(tmp_path: Path, path: Path) ->
     """Recovery must not take the mark back and call what was safe once the end of the log."""
     written = write_segment(path, TEXTS, sealed=False)
     spoil(path, written[4].at)
+    assert f"{written[4].end - written[4].at} octets" in reasons(check(tmp_path)), "before recovery too"
     for _ in range(2):
         with capture_logs() as logs:
             assert list(read(tmp_path)) == [one.id for one in written[:4]]
@@ -244,6 +245,19 @@ def test_damage_before_the_mark_survives_recovery(tmp_path: Path, path: Path) ->
         assert found(check(tmp_path)) == [("w0/00000001.seg", written[4].at, "")]
     read(tmp_path, done=True)
     assert path.exists(), "what is damaged is not deleted"
+
+
+def test_torn_octets_are_set_aside_too(tmp_path: Path, path: Path) -> None:
+    """They were never whole, or the disk lied about the very last: a segment is made anew without them."""
+    written = write_segment(path, TEXTS, sealed=False)
+    overwrite(path, record.DURABLE_AT, record.word(written[0].end))
+    spoil(path, written[0].end - 1)
+    spoil(path, written[2].at)
+    torn = path.read_bytes()[written[2].at : written[2].end]
+    assert repair(tmp_path).clean
+    assert (tmp_path / "damaged" / f"w0-00000001-{written[0].at}").exists()
+    assert (tmp_path / "damaged" / f"w0-00000001-{written[2].at}").read_bytes() == torn
+    assert list(read(tmp_path)) == [written[1].id, written[3].id, written[4].id]
 
 
 def test_living_worker(tmp_path: Path, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 from postane.core.outcome import Progress
@@ -48,3 +49,15 @@ def test_a_flipped_bit_ends_it(tmp_path: Path) -> None:
 
 def test_no_file_is_no_lines(tmp_path: Path) -> None:
     assert lines(tmp_path / "none.jnl") == []
+
+
+def test_line_in_the_middle_that_says_nothing(tmp_path: Path) -> None:
+    """Its CRC fits, but it was written by a version to come, or by nobody; the lines around it count."""
+    path = tmp_path / "1.jnl"
+    for text in (b"{}", b"[1]", b'{"id":"x\xff"}', b'{"id":' + b"[" * 100_000, b""):
+        with path.open("wb") as file:
+            for line in (b'{"id":"a","done":true}', text, b'{"id":"b"}'):
+                file.write(b"%08x %s\n" % (zlib.crc32(line), line))
+        whole = path.read_bytes()
+        assert lines(path) == ["a!", "b"]
+        assert path.read_bytes() == whole, "nothing is cut off"

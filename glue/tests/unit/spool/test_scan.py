@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 from postane.spool import record
 from postane.spool.record import PAGE, Record
 from postane.spool.scan import Gap, first_serial, log_end, next_record, walk
@@ -81,3 +83,13 @@ def test_first_serial() -> None:
     assert first_serial(log_of(bytes(bad))[0]) is None
     assert first_serial(log_of(b"PSTN\1\0\0\0")[0][: PAGE + 10]) is None
     assert first_serial(b"") is None
+
+
+def test_envelope_that_is_none() -> None:
+    """Its CRC fits, but it was written by a version to come, or by nobody: it is passed over."""
+    good = packed("A", b"one")
+    for described in (b"{}", b"[]", b'{"id":"A\xff"}', b'{"id":' + b"[" * 100_000, b"", b"\0"):
+        head = good[:16] + len(described).to_bytes(4, "little") + good[20:40]
+        crc = zlib.crc32(described, zlib.crc32(head)).to_bytes(4, "little")
+        log, places = log_of(head + crc + described + b"one", packed("B", b"two"))
+        assert found(log, 0)[:2] == [(PAGE, places[1], ""), "B"]
