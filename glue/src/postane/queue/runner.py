@@ -32,6 +32,7 @@ from postane.observe.metrics import Metrics
 from postane.observe.tasks import Tasks
 from postane.queue.job import Entry, Job, State
 from postane.queue.scheduler import Scheduler
+from postane.queue.shared import Shared
 from postane.queue.telling import Teller, untold_of
 
 log = get_logger("queue")
@@ -66,6 +67,7 @@ class QueueRunner:
         self._routes = routes
         self._metrics = metrics or Metrics()
         self._teller = Teller(store, routes, notices, self._metrics, self._record)
+        self._shared = Shared()
         self._deadlines: list[tuple[float, str]] = []  # heap of times and message ids
         self._first = True
         self._attempts = Tasks()
@@ -183,6 +185,9 @@ class QueueRunner:
     def take(self, message: Claimed) -> None:
         """Puts a message of the spool into the order: new, or known from before a restart."""
         envelope, progress = message.envelope, message.progress
+        if progress.recipients:
+            addresses = {recipient.address: recipient.address for recipient in envelope.recipients}
+            progress = message.progress = self._shared.progress(progress, addresses)
         entry = Entry(message, envelope.received_at, self.scheduler.schedule.expires_at(envelope))
         self.entries[message.id] = entry
         groups: dict[tuple[str, bool], list[Recipient]] = {}
@@ -316,7 +321,7 @@ class QueueRunner:
         for recipient, outcome in zip(recipients, outcomes, strict=True):
             if not outcome.final:
                 delayed = True
-                update[outcome.recipient] = Tried(outcome, job.attempts, when)
+                update[recipient.address] = Tried(self._shared.outcome(outcome, recipient.address), job.attempts, when)
                 continue
             owes = not told and self._teller.owes(entry, outcome, recipient, local=job.local)
             owed = owed or owes

@@ -78,6 +78,11 @@ class Schedule:
         plain = min(first * settings.retry_factor ** min(attempts - 1, 64), most)
         return plain * (1 + settings.retry_jitter * self._random.uniform(-1, 1))
 
+    def longest_wait(self, *, local: bool = False) -> float:
+        """No wait is longer."""
+        most = self._settings.local_retry_most if local else self._settings.retry_most
+        return max(most, self.first_wait(local=local)) * (1 + self._settings.retry_jitter)
+
     def first_wait(self, *, local: bool = False) -> float:
         """The shortest time between two attempts at a destination that does not answer."""
         return self._settings.local_retry_first if local else self._settings.retry_first

@@ -38,7 +38,8 @@ class Scheduler:
 
     def add(self, job: Job, now: float, when: float = 0.0, *, fresh: bool = False) -> None:
         """The job is to run at `when`, at once if that has passed. `fresh`: it has never been tried."""
-        job.when = when
+        # One that is further away was written down when the clock was ahead.
+        when = job.when = min(when, now + self.schedule.longest_wait(local=job.local))
         pool = self._pool(job)
         # A job whose destination is closed waits in its lane: it may go as soon as any trial has gone well.
         if when > now and when != pool.window(job.destination).closed_until:
