@@ -15,6 +15,7 @@ from postane.core.ports import Notices, Routes
 from postane.daemon.child import Stop, run
 from postane.daemon.supervisor import Job, Pipes
 from postane.observe.tasks import Tasks
+from postane.queue.clock import steady
 from postane.queue.control import Control
 from postane.queue.runner import QueueRunner
 from postane.spool.view import SpoolView
@@ -48,7 +49,7 @@ async def serve(config: Config, make_ways: Callable[[Config], Ways], stop: Stop)
     tune_collector()
     view = SpoolView(Path(config.state) / "spool", config.spool)
     ways = make_ways(config)
-    runner = QueueRunner(view, ways.routes, ways.notices, config.queue)
+    runner = QueueRunner(view, ways.routes, ways.notices, config.queue, now=steady())
     control = Control(runner)
     await control.start(Path(config.runtime) / "queue.sock")
     tasks = Tasks(on_failure=lambda name, error: stop.now())
