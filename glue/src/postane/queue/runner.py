@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
 from random import SystemRandom
 from sys import intern
-from typing import Any
 
 from postane.config.model import Queue
 from postane.core.envelope import Recipient
@@ -27,9 +25,10 @@ from postane.core.errors import CorruptSpoolError, PostaneError, TemporaryError
 from postane.core.outcome import Fate, Outcome, Progress, Tried
 from postane.core.ports import Claimed, Notices, Now, QueueStore, Routes
 from postane.core.reply import Reply
-from postane.observe.log import get_logger, info_many
+from postane.observe.log import get_logger
 from postane.observe.metrics import Metrics
 from postane.observe.tasks import Tasks
+from postane.queue.ends import Ends
 from postane.queue.job import Entry, Job, State
 from postane.queue.scheduler import Scheduler
 from postane.queue.shared import Shared
@@ -75,8 +74,7 @@ class QueueRunner:
         self._failure: BaseException | None = None
         self._wake = asyncio.Event()
         self._dirty = asyncio.Event()
-        self._lines: list[dict[str, Any]] = []  # of the log, and below them their numbers: see _write_log
-        self._ends: Counter[tuple[str, str]] = Counter()
+        self._ends = Ends(self._metrics)
         self._news = True
         self._stopping = False
         self._sleeps_until = 0.0
@@ -151,7 +149,7 @@ class QueueRunner:
         await self._helpers.close()
         await self._sync()
         await self._routes.close()
-        self._write_log()
+        self._ends.write()
         return done
 
     # -- messages come ----------------------------------------------------------------------------------------------
@@ -171,16 +169,7 @@ class QueueRunner:
             self.take(message)
         if self._first:
             self._first = False
-            self._count_doubts()
-
-    def _count_doubts(self) -> None:
-        """What an earlier run had under way when it was killed is the only mail that may come twice."""
-        doubtful = sum(entry.message.doubtful for entry in self.entries.values())
-        self._metrics.gauge(
-            "postane_in_flight_at_start", "Messages whose delivery was under way when the last run ended", doubtful
-        )
-        if doubtful:
-            log.warning("messages were in flight when the last run ended; they may come twice", messages=doubtful)
+            self._ends.count_doubts(sum(entry.message.doubtful for entry in self.entries.values()))
 
     def take(self, message: Claimed) -> None:
         """Puts a message of the spool into the order: new, or known from before a restart."""
@@ -458,45 +447,7 @@ class QueueRunner:
             self._wake.set()
 
     def _log(self, job: Job, outcomes: Sequence[Outcome], seconds: float, when: float) -> None:
-        if not self._lines:
-            asyncio.get_running_loop().call_soon(self._write_log)
-        door = "local" if job.local else "remote"
-        entry = job.entry
-        age = round(self.now() - entry.received_at, 3)
-        seconds = round(seconds, 3)
-        for outcome in outcomes:
-            fate = outcome.fate.value
-            facts = {
-                "trace_id": entry.id,
-                "to": outcome.recipient,
-                "destination": job.destination,
-                "remote": outcome.remote,
-                "reply": str(outcome.reply),
-                "attempts": job.attempts,
-                "seconds": seconds,
-                "age": age,
-            }
-            if not outcome.final:
-                facts["next_attempt"] = round(when)
-            facts["event"] = fate
-            self._lines.append(facts)
-            self._ends[door, fate] += 1
-        if entry.message.doubtful:
-            given = sum(outcome.fate in (Fate.DELIVERED, Fate.RELAYED) for outcome in outcomes)
-            self._metrics.count(
-                "postane_repeated_deliveries",
-                "Deliveries of what was in flight when an earlier run ended",
-                given,
-                door=door,
-            )
-
-    def _write_log(self) -> None:
-        """What ended in one turn of the event loop is told in one write."""
-        lines, self._lines = self._lines, []
-        info_many("queue", lines)
-        ends, self._ends = self._ends, Counter()
-        for (door, fate), count in ends.items():
-            self._metrics.count("postane_deliveries", "Attempts at delivery", count, door=door, fate=fate)
+        self._ends.tell(job, outcomes, seconds=seconds, age=self.now() - job.entry.received_at, when=when)
 
 
 def expired(last: Outcome) -> Outcome:
