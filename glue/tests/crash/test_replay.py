@@ -97,6 +97,9 @@ def _children(process: int) -> list[int]:
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     need("strace")
+    tried = subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"strace may not trace here: {tried.stderr.strip()}")
     folder = tmp_path_factory.mktemp("replay")
     dev = Tuned(folder / "dev", {"spool": _SPOOL})
     # These begin anew, under the recorder's eyes.

@@ -314,11 +314,13 @@ class StrictDisk:
             if isinstance(inode, Folder):
                 _set_names(inode.durable, change)
             else:
+                if change.size is None and change.at < SECTOR:
+                    # The sector went to the disk whole, with what had been marked in it before.
+                    for mark in inode.changes[: inode.changes.index(change)]:
+                        if mark.mark:
+                            _apply(inode.durable, mark)
+                            inode.changes.remove(mark)
                 _apply(inode.durable, change)
-                if change.at == 0 and len(change.octets) == record.PAGE:
-                    # A new life of the segment: what was marked before is overwritten.
-                    before = inode.changes[: inode.changes.index(change)]
-                    inode.changes = [one for one in inode.changes if not (one.mark and one in before)]
             inode.changes.remove(change)
         if isinstance(inode, File) and inode.mapped and found.wrote:
             inode.changes.append(_mark(call, record.DURABLE_AT, inode.logged))
