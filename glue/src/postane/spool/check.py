@@ -8,18 +8,15 @@ same walk with a `Mender` that acts on what is found; without one `remedy` says 
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from postane.core.errors import CorruptSpoolError, NotFoundError
 from postane.spool import journal, record, scan
 from postane.spool.findings import DAMAGED, Fault, Mender, Report, Segment, Stretch, piece_name
 from postane.spool.record import Record
-from postane.spool.segment import FREE_SUFFIX, SUFFIX
+from postane.spool.segment import FREE_SUFFIX, SUFFIX, octets
 from postane.spool.view import IN_FLIGHT, JOURNAL_SUFFIX
 from postane.spool.writer import LARGE, WAKE
 
@@ -71,6 +68,7 @@ class Walk:
         self._queue_lives = mender is None and is_held(root)
         self._report = Report()
         self._seen: dict[str, str] = {}  # message id → its segment
+        self._unread = False  # a page of the segment at hand cannot be read
 
     def run(self) -> Report:
         for path in sorted(self._root.iterdir()):
@@ -107,10 +105,9 @@ class Walk:
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             report.segments += 1
             try:
-                with _opened(path) as log:
-                    found = self._segment(path, log, held, named)
-                    if mender is not None and (found.rewrite or found.lines or found.serial is None):
-                        mender.segment(found)
+                found = self._segment(path, self._octets(path), held, named)
+                if mender is not None and (found.rewrite or found.lines or found.serial is None):
+                    mender.segment(found)
             except FileNotFoundError:
                 report.segments -= 1  # it was spent meanwhile
         damaged = len(report.faults) > before
@@ -155,8 +152,18 @@ class Walk:
 
     # -- a segment ------------------------------------------------------------------------------------------------
 
-    def _segment(self, path: Path, log: mmap.mmap | bytes, held: bool, named: set[str]) -> Segment:
-        found = Segment(path, log)
+    def _octets(self, path: Path) -> bytes:
+        """A segment's octets; pages that the disk does not give are told, and zeros."""
+        bad: list[tuple[int, str]] = []
+        with path.open("rb") as file:
+            log = octets(file.fileno(), path.name, bad=bad)
+        for at, reason in bad:
+            self._fault(path, at, f"a page cannot be read: {reason}", "made anew without it")
+        self._unread = bool(bad)
+        return log
+
+    def _segment(self, path: Path, log: bytes, held: bool, named: set[str]) -> Segment:
+        found = Segment(path, log, rewrite=self._unread)
         with memoryview(log) as view:
             try:
                 found.serial = record.segment_serial(view, path.name)
@@ -281,6 +288,10 @@ class Walk:
                     path, None, "the journal is lost: what was delivered of its segment will be delivered again"
                 )
             return []
+        except OSError as error:
+            reason = f"the journal cannot be read, {error.strerror}: what was delivered will be delivered again"
+            self._fault(path, None, reason)
+            return []
         good = max((number for number, (_, _, line) in enumerate(lines) if line is not None), default=-1)
         for at, end, line in lines[: good + 1]:
             if line is None:
@@ -304,20 +315,6 @@ class Walk:
                 self._fault(path, at, "a line is about a message that is not in the segment", remedy, line.message_id)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[mmap.mmap | bytes]:
-    with path.open("rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            yield b""  # nothing that could be mapped
-            return
-        log = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        try:
-            yield log
-        finally:
-            with suppress(BufferError):  # an error on its way out still holds a piece of it
-                log.close()
-
-
 def _large_reason(path: Path, one: Record) -> str:
     """Why the large text is not what was written; "" if it is."""
     try:
@@ -329,6 +326,8 @@ def _large_reason(path: Path, one: Record) -> str:
                 return f"{LARGE}/{path.name} does not check out"
     except FileNotFoundError:
         return f"{LARGE}/{path.name} is missing"
+    except OSError as error:
+        return f"{LARGE}/{path.name} cannot be read: {error.strerror}"
     return ""
 
 

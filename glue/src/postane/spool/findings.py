@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -59,7 +58,7 @@ class Segment:
     """What was found in one segment and its journal: the records that stay, by offset and end, and what does not."""
 
     path: Path
-    log: mmap.mmap | bytes
+    log: bytes
     serial: int | None = None  # None: no record of it can be found
     kept: dict[str, tuple[int, int]] = field(default_factory=dict)
     away: list[Stretch] = field(default_factory=list)

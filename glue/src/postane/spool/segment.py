@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from postane.spool import record, scan
 
 SUFFIX = ".seg"
 FREE_SUFFIX = ".free"
+_BLOCK = 1 << 20  # octets that are read at once
 
 
 class SegmentWriter:
@@ -100,29 +102,52 @@ def recover(path: Path) -> int:
     """
     kept = 0
     with path.open("r+b") as file:
-        if os.fstat(file.fileno()).st_size < record.PAGE:
-            raise CorruptSpoolError(f"{path}: the segment is shorter than its header")
-        with mmap.mmap(file.fileno(), 0) as log:
-            with memoryview(log) as view:
-                serial = record.segment_serial(view, str(path))
-                if record.read_word(view, record.SEALED_AT) == 1:
-                    return 0
-                durable = max(record.read_word(view, record.DURABLE_AT), record.PAGE)
-            end = record.PAGE
-            for found in scan.walk(log, serial, len(log), durable):
-                if isinstance(found, record.Record):
-                    end = found.end
-                    kept += 1
-            os.fdatasync(file.fileno())
-            # The mark never goes back: what was safe once and does not check out now is damage, and has to be told.
-            for at, value in (
-                (record.TRUSTED_AT, durable),
-                (record.DURABLE_AT, max(end, durable)),
-                (record.SEALED_AT, 1),
-            ):
-                log[at : at + 8] = record.word(value)
-            log.flush(0, record.PAGE)
+        fd = file.fileno()
+        page = octets(fd, str(path), record.PAGE)
+        serial = record.segment_serial(page, str(path))
+        if record.read_word(page, record.SEALED_AT) == 1:
+            return 0
+        log = octets(fd, str(path))
+        durable = max(record.read_word(page, record.DURABLE_AT), record.PAGE)
+        end = record.PAGE
+        for found in scan.walk(log, serial, len(log), durable):
+            if isinstance(found, record.Record):
+                end = found.end
+                kept += 1
+        os.fdatasync(fd)
+        # The mark never goes back: what was safe once and does not check out now is damage, and has to be told.
+        for at, value in ((record.TRUSTED_AT, durable), (record.DURABLE_AT, max(end, durable)), (record.SEALED_AT, 1)):
+            os.pwrite(fd, record.word(value), at)
+        os.fdatasync(fd)
     return kept
+
+
+def octets(fd: int, name: str, end: int | None = None, bad: list[tuple[int, str]] | None = None) -> bytes:
+    """What stands in a segment up to `end`; see `blocks`."""
+    return b"".join(blocks(fd, name, os.fstat(fd).st_size if end is None else end, bad))
+
+
+def blocks(fd: int, name: str, end: int, bad: list[tuple[int, str]] | None = None) -> Iterator[bytes]:
+    """The same piece by piece, read and not mapped: a bad disk is an error here, and in a map a signal that kills the
+    process. Raises CorruptSpoolError; with `bad` a page that cannot be read is zeros, and noted there.
+    """
+    for at in range(0, end, _BLOCK):
+        try:
+            yield os.pread(fd, min(_BLOCK, end - at), at)
+        except OSError as error:
+            if bad is None:
+                raise CorruptSpoolError(f"{name}: {error.strerror}") from error
+            yield from _pages(fd, at, min(at + _BLOCK, end), bad)
+
+
+def _pages(fd: int, begin: int, end: int, bad: list[tuple[int, str]]) -> Iterator[bytes]:
+    for at in range(begin, end, record.PAGE):
+        length = min(record.PAGE, end - at)
+        try:
+            yield os.pread(fd, length, at)
+        except OSError as error:
+            bad.append((at, error.strerror or "unreadable"))
+            yield bytes(length)
 
 
 def large_texts(path: Path) -> tuple[list[str], bool]:
@@ -130,7 +155,8 @@ def large_texts(path: Path) -> tuple[list[str], bool]:
 
     Raises CorruptSpoolError for no segment.
     """
-    log = path.read_bytes()
+    with path.open("rb") as file:
+        log = octets(file.fileno(), str(path))
     serial = record.segment_serial(log, str(path))
     end = record.read_word(log, record.DURABLE_AT)
     names = []

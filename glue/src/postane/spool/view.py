@@ -27,7 +27,17 @@ from postane.core.ports import Body, Claimed
 from postane.spool import journal, record, scan
 from postane.spool.inflight import InFlight
 from postane.spool.journal import Journal, Line
-from postane.spool.segment import FREE_SUFFIX, SUFFIX, lock_folder, make_root, mark_journaled, recover, sync_folder
+from postane.spool.segment import (
+    FREE_SUFFIX,
+    SUFFIX,
+    blocks,
+    lock_folder,
+    make_root,
+    mark_journaled,
+    octets,
+    recover,
+    sync_folder,
+)
 from postane.spool.writer import LARGE, WAKE, SpoolWriter
 
 log = structlog.get_logger("spool")
@@ -112,9 +122,13 @@ class _Segment:
         """Raises CorruptSpoolError for a file that is no segment."""
         self.path = path
         with path.open("rb") as file:
+            page = octets(file.fileno(), str(path), record.PAGE)
+            self.serial = record.segment_serial(page, str(path))
+            # What a bad disk cannot read is met here, where it is an error: in a map it would kill the process.
+            for _ in blocks(file.fileno(), str(path), record.read_word(page, record.DURABLE_AT)):
+                pass
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.view = memoryview(self._map)
-        self.serial = record.segment_serial(self.view, str(path))
         self.journal = Journal(path.with_suffix(JOURNAL_SUFFIX))
         self.at = record.PAGE
         self.living = 0
@@ -132,7 +146,14 @@ class _Segment:
         if record.read_word(self.view, record.JOURNALED_AT) == 1 and not self.journal.path.exists():
             log.error("journal_lost", file=str(self.journal.path), hint="its messages may come twice")
             self.journal_lost = True
-        for line in journal.read(self.journal.path):
+        try:
+            lines = journal.read(self.journal.path)
+        except OSError as error:
+            hint = "its messages may come twice"
+            log.error("journal_lost", file=str(self.journal.path), reason=str(error), hint=hint)
+            self.journal_lost = True
+            lines = []
+        for line in lines:
             if line.done:
                 self.known[line.message_id] = None
             elif line.progress is not None:

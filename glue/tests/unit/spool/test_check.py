@@ -299,6 +299,36 @@ def test_what_passes_is_no_fault(tmp_path: Path, path: Path, written: list[Writt
         assert check(tmp_path).clean
 
 
+def test_page_that_the_disk_does_not_give(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither worker nor queue ends; what stands on other pages is saved by a repair."""
+    other = write_segment(path.with_name("00000002.seg"), TEXTS)
+    written = write_segment(path, [b"x" * 1500] * 8, sealed=False)
+    read_page = os.pread
+
+    def bad(fd: int, length: int, at: int) -> bytes:
+        if Path(f"/proc/self/fd/{fd}").readlink() == path and at <= 2 * record.PAGE < at + length:
+            raise OSError(5, "Input/output error")
+        return read_page(fd, length, at)
+
+    monkeypatch.setattr(os, "pread", bad)
+
+    async def worker_and_queue() -> dict[str, bytes | None]:
+        await SpoolWriter(tmp_path, SETTINGS).close()
+        return await given_out(tmp_path)
+
+    with capture_logs() as logs:
+        assert asyncio.run(worker_and_queue()) == {one.id: one.text for one in other}
+    assert {entry["event"] for entry in logs} == {"segment_unreadable"}
+    report = check(tmp_path)
+    assert "Input/output error" in report.faults[0].reason
+    assert repair(tmp_path).clean
+    monkeypatch.undo()  # the segment lies elsewhere on the disk now
+    assert check(tmp_path).faults == []
+    saved = [one for one in written if one.end <= 2 * record.PAGE or one.at >= 3 * record.PAGE]
+    assert 3 < len(saved) < len(written)
+    assert read(tmp_path) == {one.id: one.text for one in (*saved, *other)}
+
+
 # -- journals ---------------------------------------------------------------------------------------------------------
 
 
