@@ -278,10 +278,13 @@ class StrictDisk:
             inode.changes.append(Change(call, size=call.numbers()[-1]))
 
     def _close(self, call: Call, begins: bool) -> None:
+        """The number is free as soon as the call has begun: another thread may have it before it returns."""
         found = self._file(call)
-        if begins and found is not None and isinstance(found.inode, File) and found.wrote and found.inode.mapped:
+        if not begins:
+            return
+        if found is not None and isinstance(found.inode, File) and found.wrote and found.inode.mapped:
             found.inode.changes.append(_mark(call, record.SEALED_AT, 1))
-        if not begins and call.numbers():
+        if call.numbers():
             self._open.pop((call.process, call.numbers()[0]), None)
 
     def _dup(self, call: Call, begins: bool) -> None:
