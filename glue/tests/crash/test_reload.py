@@ -172,7 +172,7 @@ def test_a_session_in_full_swing_ends_by_itself_at_a_stop_and_a_silent_one_is_to
     silent, busy = mail.connect(), mail.connect()
     silent.ehlo("client.test")
     mail.send(busy)
-    stopper = threading.Thread(target=site.smtpd.stop)
+    stopper = threading.Thread(target=site.smtpd.stop, daemon=True)
     stopper.start()
     for _ in range(10):
         mail.send(busy)

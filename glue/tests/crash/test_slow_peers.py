@@ -31,7 +31,8 @@ _QUICK: dict[str, Any] = {
 def _beside(start: Callable[[], Awaitable[Any]]) -> Iterator[Any]:
     """A server in a thread with a loop of its own; gives what `start` returns."""
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
+    # A daemon, so that a test that fails here does not keep the whole run from ending.
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
 
     async def started() -> Any:

@@ -178,7 +178,7 @@ class Threads:
                     time.sleep(0.01)
 
         for _ in range(count):
-            thread = threading.Thread(target=loop)
+            thread = threading.Thread(target=loop, daemon=True)
             thread.start()
             self._threads.append(thread)
 
