@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
+import os
 import resource
 import shutil
 import signal
@@ -72,6 +73,7 @@ def main() -> int:
     results["syncs"] = {} if part else bench.syncs()
     results["crowd"] = {} if part else bench.crowd()
     results["growth"] = {} if part else bench.growth()
+    results["machine"]["load_after"] = round(os.getloadavg()[0], 2)
     shutil.rmtree(bench.work, ignore_errors=True)
     rows = samples.summed_up(found)
     judged = goals.judged(rows, results["crowd"].get("postane", {}))

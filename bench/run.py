@@ -101,10 +101,12 @@ class Bench:
             except Skip as reason:
                 self.skip(name, reason)
                 peer.stop()
+                peer.remove()
 
     def stop(self) -> None:
         for peer in self.peers:
             peer.stop()
+            peer.remove()  # with it goes what a peer has running beside it
         self.clear()
 
     def clear(self) -> None:
@@ -127,6 +129,7 @@ class Bench:
                             self.skip(f"{peer.name} from round {number + 1}, {name} {way} on", reason)
                             self.peers.remove(peer)
                             peer.kill()
+                            peer.remove()
             self.say(f"round {number + 1} of {self.size.rounds}")
             now = time.monotonic()
             if number + 1 < self.size.rounds and now - self._begun + (now - begun) > self.size.budget:
