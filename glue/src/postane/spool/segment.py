@@ -124,13 +124,15 @@ def recover(path: Path) -> int:
 
 def octets(fd: int, name: str, end: int | None = None, bad: list[tuple[int, str]] | None = None) -> bytes:
     """What stands in a segment up to `end`; see `blocks`."""
-    return b"".join(blocks(fd, name, os.fstat(fd).st_size if end is None else end, bad))
+    return b"".join(blocks(fd, name, end, bad))
 
 
-def blocks(fd: int, name: str, end: int, bad: list[tuple[int, str]] | None = None) -> Iterator[bytes]:
+def blocks(fd: int, name: str, end: int | None, bad: list[tuple[int, str]] | None = None) -> Iterator[bytes]:
     """The same piece by piece, read and not mapped: a bad disk is an error here, and in a map a signal that kills the
     process. Raises CorruptSpoolError; with `bad` a page that cannot be read is zeros, and noted there.
     """
+    size = os.fstat(fd).st_size
+    end = size if end is None else min(end, size)  # the mark of the end may be damaged too
     for at in range(0, end, _BLOCK):
         try:
             yield os.pread(fd, min(_BLOCK, end - at), at)

@@ -204,6 +204,16 @@ def test_damaged_mark_of_the_end(tmp_path: Path, path: Path, written: list[Writt
     assert read(tmp_path) == {one.id: one.text for one in written}
 
 
+def test_mark_far_behind_the_end_of_the_file(tmp_path: Path, path: Path, written: list[Written]) -> None:
+    """Its check fits by chance: no reader runs after it."""
+    overwrite(path, record.DURABLE_AT, record.word(2**47))
+    assert read(tmp_path) == {one.id: one.text for one in written}
+    assert not check(tmp_path).clean
+    assert repair(tmp_path).clean
+    assert check(tmp_path).faults == []
+    assert read(tmp_path) == {one.id: one.text for one in written}
+
+
 def test_records_behind_the_end(tmp_path: Path, path: Path, written: list[Written]) -> None:
     """Refused with 4xx after an error of the disk, or forgotten: a repair rather delivers twice than never."""
     overwrite(path, record.DURABLE_AT, record.word(written[2].end))
