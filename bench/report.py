@@ -41,8 +41,8 @@ def _circumstances(results: dict[str, Any]) -> str:
         f"Linux {facts['kernel']}, {facts['file_system']}, Python {facts['python']}.\n"
         f"A lone sync of 4 KiB: {facts['sync_alone_per_second']:,} a second; file, rename and directory synced: "
         f"{facts['file_rename_directory_per_second']:,} a second.\n"
-        f"Load average before the run {facts['load_before']}, after it {facts['load_after']}: where it is far above the "
-        f"number of cores, others used the machine meanwhile, and every rate is lower and every latency longer for it.\n"
+        f"Load average before the run {facts['load_before']}, after it {facts['load_after']}: far above "
+        "the number of cores, others used the machine meanwhile, and that made rates lower and latencies longer.\n"
         f"Rounds of {size['seconds']} s; versions: {versions}."
     )
 
