@@ -35,14 +35,16 @@ def write(root: Path, results: dict[str, Any], rows: list[Row], goals: list[Goal
 
 def _circumstances(results: dict[str, Any]) -> str:
     facts, size = results["machine"], results["size"]
+    # A run makes two or three itself on two cores.
+    others = max(facts["load_before"], facts["load_after"]) > 3 * facts["cores"]
+    busy = ": others used the machine meanwhile, which makes rates lower and latencies longer" if others else ""
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     return (
         f"{results['at']}: {facts['cores']} cores ({facts['cpu']}), {facts['memory_mib']} MiB, {facts['system']}, "
         f"Linux {facts['kernel']}, {facts['file_system']}, Python {facts['python']}.\n"
         f"A lone sync of 4 KiB: {facts['sync_alone_per_second']:,} a second; file, rename and directory synced: "
         f"{facts['file_rename_directory_per_second']:,} a second.\n"
-        f"Load average before the run {facts['load_before']}, after it {facts['load_after']}: far above "
-        "the number of cores, others used the machine meanwhile, and that made rates lower and latencies longer.\n"
+        f"Load average before the run {facts['load_before']}, after it {facts['load_after']}{busy}.\n"
         f"Rounds of {size['seconds']} s; versions: {versions}."
     )
 
