@@ -24,7 +24,8 @@ import msgspec
 from postane.core.envelope import Envelope
 from postane.core.errors import CorruptSpoolError
 
-FORMAT = 1
+FORMAT = 1  # of a record
+SEGMENT_FORMAT = 2  # of a header; 1, which had no checks, is read and is written no more
 
 PAGE = 4096
 _SEGMENT = struct.Struct("<8sHxx4xQ")  # magic, format, serial; then their CRC, then at fixed offsets words that change:
@@ -65,7 +66,7 @@ class Record:
 def pack_segment(serial: int) -> bytes:
     """The header page of a new segment: nothing durable, not sealed."""
     page = bytearray(PAGE)
-    _SEGMENT.pack_into(page, 0, _SEGMENT_MAGIC, FORMAT, serial)
+    _SEGMENT.pack_into(page, 0, _SEGMENT_MAGIC, SEGMENT_FORMAT, serial)
     _CRC.pack_into(page, _SEGMENT.size, zlib.crc32(page[: _SEGMENT.size]))
     page[DURABLE_AT : DURABLE_AT + 8] = word(PAGE)
     return bytes(page)
@@ -78,9 +79,9 @@ def segment_serial(page: bytes | memoryview, name: str) -> int:
     magic, version, serial = _SEGMENT.unpack_from(page)
     if magic != _SEGMENT_MAGIC:
         raise CorruptSpoolError(f"{name}: not a spool segment")
-    if version != FORMAT:
+    if version not in (1, SEGMENT_FORMAT):
         raise CorruptSpoolError(f"{name}: segment format {version} is not known to this version")
-    if _CRC.unpack_from(page, _SEGMENT.size)[0] != zlib.crc32(page[: _SEGMENT.size]):
+    if version != 1 and _CRC.unpack_from(page, _SEGMENT.size)[0] != zlib.crc32(page[: _SEGMENT.size]):
         raise CorruptSpoolError(f"{name}: the header of the segment does not check out")
     return int(serial)
 
@@ -91,10 +92,12 @@ def word(value: int) -> bytes:
 
 
 def read_word(page: bytes | memoryview, at: int) -> int:
-    """The value of a word; -1 where none was written or it does not check out."""
+    """The value of a word of the header that `page` begins with; -1 where none was written or it does not check out."""
     (raw,) = _WORD.unpack_from(page, at)
     value = int(raw) & _VALUE
-    return value if raw >> 48 == _check(value) else -1
+    if raw >> 48 == _check(value):
+        return value
+    return value if 0 < raw == value and _SEGMENT.unpack_from(page)[1] == 1 else -1
 
 
 def _check(value: int) -> int:

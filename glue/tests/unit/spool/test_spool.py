@@ -407,3 +407,26 @@ async def test_the_names_of_the_folders_are_synced_whoever_made_them(tmp_path: P
         await put(writer, b"x")
     assert {tmp_path, root, root / "w0"} <= set(synced)
     await writer.close()
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_segment_of_an_older_version_is_read(tmp_path: Path, sealed: bool) -> None:
+    """Format 1: no CRC of the header, words without their checks."""
+
+    async def run() -> None:
+        writer = SpoolWriter(tmp_path, SETTINGS)
+        ids = [await put(writer, b"one"), await put(writer, b"two")]
+        path = next(writer.folder.glob("*.seg"))
+        await writer.close()
+        page = bytearray(path.read_bytes())
+        durable = record.read_word(bytes(page), record.DURABLE_AT)
+        page[8:10], page[24:28] = b"\1\0", bytes(4)
+        page[record.DURABLE_AT : record.JOURNALED_AT + 8] = bytes(32)
+        page[record.DURABLE_AT : record.DURABLE_AT + 8] = durable.to_bytes(8, "little")
+        page[record.SEALED_AT] = sealed
+        path.write_bytes(page)
+        view = SpoolView(tmp_path, SETTINGS)
+        assert [message.id for message in view.poll()] == ids
+        await view.close()
+
+    asyncio.run(run())
