@@ -58,7 +58,8 @@ def _mail_reply(dev: Dev, size: int = 0) -> int:
 
 
 def _events(log: Path, name: str) -> int:
-    lines = (line for line in log.read_text().splitlines() if line.startswith("{"))
+    whole = log.read_text().rpartition("\n")[0]  # the last line may be half written
+    lines = (line for line in whole.splitlines() if line.startswith("{"))
     return sum(json.loads(line)["event"] == name for line in lines)
 
 

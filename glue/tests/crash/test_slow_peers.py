@@ -62,7 +62,8 @@ def _wait(what: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def _events(log: Path, name: str) -> int:
-    lines = (line for line in log.read_text().splitlines() if line.startswith("{"))
+    whole = log.read_text().rpartition("\n")[0]  # the last line may be half written
+    lines = (line for line in whole.splitlines() if line.startswith("{"))
     return sum(json.loads(line)["event"] == name for line in lines)
 
 
