@@ -7,16 +7,14 @@ are delivered beside them. Directory: N domains with a mailbox each, and every m
 from __future__ import annotations
 
 import contextlib
-import socket
 import sqlite3
 import statistics
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from bench import load, rounds, tree
 from bench.load import Load
+from bench.name_server import SERVFAIL, NameServer
 from bench.peer import Skip
 from bench.peers.postane import Postane
 
@@ -24,33 +22,11 @@ LOAD = Load("growth", 4096, 100)
 FAR = Load("far", 1024, 1000)
 
 
-@contextlib.contextmanager
-def failing_name_server() -> Iterator[int]:
-    """A DNS server on loopback that answers SERVFAIL (RFC 1035 4.1.1) to everything. Yields its port."""
-    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.bind(("127.0.0.1", 0))
-
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                question, peer = server.recvfrom(4096)
-                if len(question) > 12:
-                    # The header with QR and RD set, RCODE 2, and no section but the question (an OPT is left out).
-                    end = question.index(0, 12) + 5
-                    server.sendto(question[:2] + b"\x81\x82\0\1\0\0\0\0\0\0" + question[12:end], peer)
-
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield int(server.getsockname()[1])
-    finally:
-        server.close()
-
-
 def queue(folder: Path, sizes: list[int], messages: int) -> list[dict[str, float]]:
     """For each size: ms of CPU a mail accepted and delivered beside that queue, end to end rate, memory, start time."""
     found = []
-    with failing_name_server() as port:
-        peer = Postane(folder, name_server=f"127.0.0.1:{port}")
+    with contextlib.closing(NameServer(SERVFAIL)) as failing:
+        peer = Postane(folder, name_server=f"127.0.0.1:{failing.port}")
         peer.remove()
         try:
             peer.start()

@@ -11,14 +11,13 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
-import threading
 import time
 import urllib.request
 from pathlib import Path
 
 from bench import packages
+from bench.name_server import NXDOMAIN, NameServer
 from bench.peer import Skip, free_port
 
 OWNER = "daemon"  # an account and a group that every Debian has
@@ -50,7 +49,7 @@ class Rspamd:
         self.version = ""
         self.http, self.milter = free_port(), free_port()
         self._store = store
-        self._dns: socket.socket | None = None
+        self._dns: NameServer | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -65,8 +64,8 @@ class Rspamd:
         for name in ("run", "db", "log"):
             (self.folder / name).mkdir()
             os.chown(self.folder / name, owner.pw_uid, owner.pw_gid)
-        self._dns = _no_such_name()
-        given = {"folder": self.folder, "http": self.http, "milter": self.milter, "dns": self._dns.getsockname()[1]}
+        self._dns = NameServer(NXDOMAIN)
+        given = {"folder": self.folder, "http": self.http, "milter": self.milter, "dns": self._dns.port}
         for name, text in LOCAL.items():
             (self.folder / "etc" / "local.d" / name).write_text(text.format(**given))
         share = root / "usr/share/rspamd"
@@ -129,20 +128,3 @@ class Rspamd:
             self._process = None
         if self._dns is not None:
             self._dns.close()
-
-
-def _no_such_name() -> socket.socket:
-    """A DNS server on loopback that answers NXDOMAIN (RFC 1035 section 4.1.1) to everything; ends when closed."""
-    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.bind(("127.0.0.1", 0))
-
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                question, peer = server.recvfrom(4096)
-                if len(question) > 12:
-                    end = question.index(0, 12) + 5
-                    server.sendto(question[:2] + b"\x81\x83\0\1\0\0\0\0\0\0" + question[12:end], peer)
-
-    threading.Thread(target=serve, daemon=True).start()
-    return server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
 import yaml
@@ -30,7 +31,7 @@ class PostaneRspamd(Postane):
         self.filters_file = self.folder / "filters.yml"
         self.filters_file.write_text(yaml.safe_dump(settings))
         super().start()
-        self.version += f" with Rspamd {self._rspamd.version}"
+        self.version = f"{version('postane')} with Rspamd {self._rspamd.version}"
 
     def remove(self) -> None:
         self._rspamd.stop()

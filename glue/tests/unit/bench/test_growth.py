@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import sqlite3
 import time
 from pathlib import Path
 
-from bench.growth import failing_name_server, fill_directory
+from bench.growth import fill_directory
 from sqlalchemy import create_engine
 
 from postane.storage.schema import Base
@@ -41,12 +40,3 @@ def test_domains_accounts_and_logins_are_there(tmp_path: Path) -> None:
         )
         assert database.execute(query).fetchall() == [("u0@d29.test", "x")]
         assert database.execute("SELECT count(*) FROM domains").fetchone() == (31,)
-
-
-def test_the_name_server_answers_servfail_to_the_question_it_was_asked() -> None:
-    question = b"\x12\x34\x01\0\0\1\0\0\0\0\0\1\3far\4test\0\0\x0f\0\1\0\0\x29\4\xd0\0\0\0\0\0\0"
-    with failing_name_server() as port, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        one.settimeout(5)
-        one.sendto(question, ("127.0.0.1", port))
-        answer = one.recv(512)
-    assert answer == b"\x12\x34\x81\x82\0\1\0\0\0\0\0\0\3far\4test\0\0\x0f\0\1"
