@@ -20,7 +20,7 @@ demo-down: tools ## remove all that `make demo` made
 lint: tools ## format, style, types, floors, YAML, Ansible
 	@scripts/lint
 
-test-fast: tools ## unit and wire tests, in under two minutes
+test-fast: tools ## unit and wire tests, in a few minutes
 	@$(PYTEST) tests/unit tests/wire
 
 test: lint test-fast ## everything: also kill -9, containers, the demo twice, the whole site on Debian 12 and 13
