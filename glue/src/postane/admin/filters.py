@@ -71,7 +71,7 @@ async def try_message(
         client_ip=peer.ip,
         helo=peer.helo,
     )
-    pipeline = registry.make(config, Tools(config.host, config.dns, time.time, shared(config.dns)))
+    pipeline = registry.make(config, Tools(config.host, config.dns, time.time, shared(config.dns), state=Path(config.state)))
     with TemporaryDirectory() as folder:
         body = Draft(Path(folder), "message", config.spool.large_message)
         body.append(text)

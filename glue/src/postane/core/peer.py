@@ -16,7 +16,11 @@ class Service(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """`tls` is the protocol and cipher ("TLSv1.3 TLS_AES_256_GCM_SHA384"), "" in clear; `login` the account's key."""
+    """`tls` is the protocol and cipher ("TLSv1.3 TLS_AES_256_GCM_SHA384"), "" in clear; `login` the account's key.
+
+    `own`: one of our users, or a program of the host itself. `score` is what filters made of the peer so far: the sum
+    of the scores of the phases before this one.
+    """
 
     service: Service
     ip: str
@@ -25,3 +29,5 @@ class Peer:
     esmtp: bool = False
     tls: str = ""
     login: str = ""
+    own: bool = False
+    score: float = 0.0

@@ -25,6 +25,9 @@ class Verdict:
     `headers` are put on top of the message in order, each a (name, value) pair of text without line ends
     other than folded ones. `patches` are octets that take the place of as many others of the message, each with the
     offset where they begin: what claims to be ours and is not is made unreadable.
+    `opinion`: it is said about spam, and a sender who is wanted is spared it; `trust`: the sender is wanted.
+    `at_once`: a refusal at connect or MAIL that is said there and then; others are kept until RCPT, where they count
+    by the recipient's own policy. `copies` are addresses that get an accepted message too.
     """
 
     decision: Decision = Decision.ACCEPT
@@ -33,21 +36,35 @@ class Verdict:
     headers: tuple[tuple[str, str], ...] = ()
     score: float = 0.0
     patches: tuple[tuple[int, bytes], ...] = ()
+    opinion: bool = False
+    trust: bool = False
+    at_once: bool = False
+    copies: tuple[str, ...] = ()
 
 
 ACCEPT = Verdict()
 
 
 def combine(verdicts: Iterable[Verdict]) -> Verdict:
-    """The strongest decision with its reason and reply; headers and patches of all in order; the sum of the scores."""
+    """The strongest decision with its reason and reply; headers, patches and copies of all in order; the sum of scores.
+
+    Opinions decide nothing where any of the verdicts trusts the sender; what they put on the message stays.
+    """
+    every = list(verdicts)
+    trust = any(verdict.trust for verdict in every)
     strongest = ACCEPT
-    headers: list[tuple[str, str]] = []
-    patches: list[tuple[int, bytes]] = []
-    score = 0.0
-    for verdict in verdicts:
-        headers.extend(verdict.headers)
-        patches.extend(verdict.patches)
-        score += verdict.score
-        if verdict.decision > strongest.decision:
+    for verdict in every:
+        if verdict.decision > strongest.decision and not (trust and verdict.opinion):
             strongest = verdict
-    return Verdict(strongest.decision, strongest.why, strongest.reply, tuple(headers), score, tuple(patches))
+    return Verdict(
+        strongest.decision,
+        strongest.why,
+        strongest.reply,
+        tuple(header for verdict in every for header in verdict.headers),
+        sum(verdict.score for verdict in every),
+        tuple(patch for verdict in every for patch in verdict.patches),
+        strongest.opinion,
+        trust,
+        strongest.at_once,
+        tuple(dict.fromkeys(address for verdict in every for address in verdict.copies)),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from postane.config.model import Config
 from postane.daemon.smtpd import Parts
@@ -25,7 +26,7 @@ def smtp_parts(config: Config) -> Parts:
             return [SigningKey(key.selector, key.algorithm, key.path) for key in lookup.signing_keys(domain)]
 
         signer = DkimSigner(keys, time.time)
-    pipeline = registry.make(config, Tools(config.host, config.dns, time.time, shared(config.dns)))
+    pipeline = registry.make(config, Tools(config.host, config.dns, time.time, shared(config.dns), state=Path(config.state)))
     return Parts(lookup, pipeline, signer)
 
 

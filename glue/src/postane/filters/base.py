@@ -19,8 +19,9 @@ Filters of a phase run side by side, so none may count on another having run bef
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
 from msgspec import Meta, Struct
@@ -32,6 +33,9 @@ from postane.core.peer import Peer
 from postane.core.ports import Body, Now
 from postane.core.question import Ask
 from postane.core.verdict import ACCEPT, Decision, Verdict
+from postane.filters.once import Once
+from postane.observe.metrics import Metrics
+from postane.storage.secret import secret
 
 PHASES = ("connect", "mail", "rcpt", "data")
 
@@ -48,6 +52,10 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = "defer"
 
 
+T = TypeVar("T")
+O_co = TypeVar("O_co", bound=Options, covariant=True)
+
+
 def _no_resolver() -> Ask:
     raise RuntimeError("this filter asks the DNS, and was given no resolver")
 
@@ -57,21 +65,34 @@ class Tools:
     """What a filter may use beside its options. `host` is this host's name; `dns` says whom to ask.
 
     `resolver()` is called by a filter that asks the DNS, once, when it is made; all share one cache of answers.
+    `state` is the folder in which what has to last is kept.
     """
 
     host: str
     dns: Dns
     now: Now
     resolver: Callable[[], Ask] = _no_resolver
+    metrics: Metrics = field(default_factory=Metrics)
+    state: Path = Path("/nonexistent")
+    _once: Once = field(default_factory=Once)
 
+    def secret(self, name: str) -> bytes:
+        """A key of 32 octets, made at its first use and the same in all processes. Raises PermanentError, OSError."""
+        return secret(self.state, name)
 
-O_co = TypeVar("O_co", bound=Options, covariant=True)
+    async def once(self, message_id: str, name: str, make: Callable[[], Awaitable[T]]) -> T:
+        """What several filters, or one with several options, need of one message: made by the first who asks.
+
+        Raises what `make` raises, to all who asked.
+        """
+        return await self._once.get((message_id, name), make)
 
 
 class Filter(Generic[O_co]):
     """Base of all filters; made in the process that uses it, closed at its end."""
 
     name: ClassVar[str] = ""
+    members: ClassVar[bool] = False  # True: it also judges what our own users and the host's own programs send
     options_type: ClassVar[type[Options]] = Options
 
     def __init__(self, options: O_co, tools: Tools) -> None:
