@@ -46,7 +46,7 @@ def rows(section: type[msgspec.Struct]) -> Iterator[str]:
     for field in msgspec.structs.fields(section):
         hint = hints[field.name]
         if not (isinstance(hint, type) and issubclass(hint, msgspec.Struct)):
-            yield f"| `{field.name}` | {_kind(hint)} | {_default(field)} | {_words(hint)} |"
+            yield f"| `{field.encode_name}` | {_kind(hint)} | {_default(field)} | {_words(hint)} |"
 
 
 def _kind(hint: Any) -> str:
@@ -59,8 +59,10 @@ def _kind(hint: Any) -> str:
         return f"list of {_kind(typing.get_args(hint)[0])}"
     if origin is dict:
         return "keys with values"
-    if isinstance(hint, types.UnionType):
+    if origin is typing.Union or isinstance(hint, types.UnionType):
         return " or ".join(_kind(one) for one in typing.get_args(hint))
+    if issubclass(hint, msgspec.Struct):
+        return "keys with values"
     return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}.get(hint.__name__, "")
 
 
