@@ -1,0 +1,250 @@
+"""Allow and block lists, and who may write to an address at all.
+
+Whoever is blocked is refused at RCPT, by what the peer says of itself: its address and its envelope sender; and after
+the text, by From. Whoever is allowed is trusted: what other filters hold of spam does not count. Trust needs proof,
+because a sender's address is only a claim: the address of the peer is one, a login is one, SPF proves the envelope
+sender, DKIM and DMARC prove From.
+
+Entries come in levels, the nearest first (account, domain, tenant, server). The first level with an entry that fits
+decides; within a level block beats allow.
+
+What can fail: the DNS gives no answer where proof is needed. Then nobody is trusted, and where it would decide between
+refusing and accepting the message waits (451).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from postane.core.address import Address
+from postane.core.envelope import Envelope
+from postane.core.errors import AddressError
+from postane.core.peer import Peer
+from postane.core.ports import Body
+from postane.core.question import Ask
+from postane.core.reply import Reply
+from postane.core.verdict import ACCEPT, Decision, Verdict
+from postane.filters import base
+from postane.filters.auth import dialogue
+from postane.filters.auth.authenticate import Authentication, authenticate
+from postane.filters.auth.message import read
+from postane.filters.auth.spf import Client, check_host
+from postane.filters.entries import entries, host
+from postane.filters.head import head
+from postane.filters.identity import Proof, authors, by_spf, proofs
+from postane.filters.wanted import Found, Prove, Sort, Tiers, decide
+
+BLOCKED = Reply(550, "5.7.1", "The recipient does not want mail from this sender")
+NOT_YOU = Reply(550, "5.7.1", "Only some may write to this address, and you are none of them")
+UNPROVEN = Reply(550, "5.7.1", "Only some may write to this address, and who you are is not proven (SPF, DKIM)")
+LATER = Reply(451, "4.7.1", "Who you are cannot be checked now; try again later")
+
+# Names at which somebody can be reached whatever is thought of the sender (RFC 5321 section 4.5.1, RFC 2142).
+REACHABLE = ("postmaster", "abuse")
+
+_SHARE = 0.8  # of the time that a call has, for questions to the DNS
+_HEAD = 256 * 1024  # octets of the header in which From is looked for
+_BESIDE = 256 * 1024  # octets; hashing more than that would hold up the other sessions
+
+Who = Literal["anyone", "domain", "members"]
+
+
+class Level(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one account, domain or tenant wants, or the server."""
+
+    allow: tuple[str, ...] = ()
+    block: tuple[str, ...] = ()
+
+
+class Options(base.Options, frozen=True):
+    """Allow and block lists of accounts, domains, tenants and the server, and who may write to an address."""
+
+    timeout: Annotated[float, Meta(gt=0, le=60, description="Seconds for one call.")] = 20.0
+    allow: Annotated[
+        tuple[str, ...],
+        Meta(description="Whose mail is trusted: addresses, domains, `.domain` with all below it, hosts, networks."),
+    ] = ()
+    block: Annotated[tuple[str, ...], Meta(description="Whose mail is refused, written in the same way.")] = ()
+    levels: Annotated[
+        tuple[Level, ...],
+        Meta(description="`allow` and `block` of each level, the nearest first; policies are put together so."),
+    ] = ()
+    senders: Annotated[
+        Who | tuple[str, ...],
+        Meta(description="Who may write to the recipient at all; a list has entries, `domain` and `members`."),
+    ] = msgspec.field(default="anyone", name="from")
+    domains: Annotated[
+        tuple[str, ...], Meta(description="Whose people are `members`, beside those of the recipient's domain.")
+    ] = ()
+    allow_needs: Annotated[
+        Literal["authenticated", "none"],
+        Meta(description="What an entry with a name needs to be believed: proof by SPF, DKIM or DMARC, or nothing."),
+    ] = "authenticated"
+
+    def __post_init__(self) -> None:
+        try:
+            _ = self.tiers
+            entries(self.named)
+            entries(self.domains)
+        except AddressError as error:
+            raise ValueError(str(error)) from error
+
+    @property
+    def tiers(self) -> Tiers:
+        """What each level says; `allow` and `block` are the nearest."""
+        every = [(self.allow, self.block), *((level.allow, level.block) for level in self.levels)]
+        return [(entries(allow), entries(block)) for allow, block in every if allow or block]
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The entries among those who may write."""
+        if isinstance(self.senders, str):
+            return ()
+        return tuple(one for one in self.senders if one not in ("domain", "members"))
+
+
+class Lists(base.Filter[Options]):
+    name = "lists"
+    members = True
+    options_type = Options
+
+    def __init__(self, options: Options, tools: base.Tools) -> None:
+        super().__init__(options, tools)
+        self._tiers = options.tiers
+        self._named = entries(options.named)
+        self._domains = entries(options.domains)
+        self._open = options.senders == "anyone"
+
+    async def rcpt(self, peer: Peer, sender: str, recipient: Address) -> Verdict:
+        if self._idle or recipient.key_local in REACHABLE:
+            return ACCEPT
+        names = _names(sender, peer.login)
+        if not self._may_write(peer, names, recipient):
+            return _refused(NOT_YOU, f"only {self._who()} may write to {recipient}, not {sender or 'the null sender'}")
+        prove = self._known(peer, names)
+        if self._proof_would_allow(peer, names, prove):
+            prove = await self._by_spf(peer, sender)
+        found = decide(self._tiers, peer.ip, names, prove)
+        if found.sort is Sort.BLOCKED:
+            return _refused(BLOCKED, f"blocked by the entry {found.entry}")
+        return _trusted(found) if found.sort is Sort.ALLOWED else ACCEPT
+
+    async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict:
+        recipients = [Address.parse(one.original or one.address) for one in envelope.recipients]
+        if self._idle or all(one.key_local in REACHABLE for one in recipients):
+            return ACCEPT
+        names = _names(envelope.sender, peer.login)
+        clear, claims = authors(head(body.chunks(), _HEAD))
+        every = [*names, *claims]
+        asked = self._asked(peer, names, recipients)
+        prove = self._known(peer, names)
+        if self._proof_would_allow(peer, every, prove) or self._unproven(asked, every, prove) is not None:
+            prove = await self._by_authentication(peer, envelope, body, clear)
+        found = decide(self._tiers, peer.ip, every, prove)
+        if found.sort is Sort.BLOCKED:
+            return _refused(BLOCKED, f"blocked by the entry {found.entry}")
+        refusal = LATER if found.sort is Sort.UNKNOWN else self._unproven(asked, every, prove)
+        if refusal is not None:
+            return _refused(refusal, f"it is not proven who sends, {envelope.sender or 'the null sender'} or another")
+        return _trusted(found) if found.sort is Sort.ALLOWED else ACCEPT
+
+    @property
+    def _idle(self) -> bool:
+        return self._open and not self._tiers
+
+    # -- who may write --------------------------------------------------------------------------------------------
+
+    def _who(self) -> str:
+        return self.options.senders if isinstance(self.options.senders, str) else ", ".join(self.options.senders)
+
+    def _may_write(self, peer: Peer, names: Sequence[Address], recipient: Address) -> bool:
+        """By what the peer says of itself. With the null sender only the host's own programs may: nobody answers for
+        it.
+        """
+        if self._open or self._named.holding(host(peer.ip)):
+            return True
+        return any(self._is_one(name, recipient) for name in names) if names else peer.own
+
+    def _is_one(self, name: Address, recipient: Address) -> bool:
+        """Whether an address is one of those who may write to the recipient."""
+        who = (self.options.senders,) if isinstance(self.options.senders, str) else self.options.senders
+        if ("domain" in who or "members" in who) and name.key_domain == recipient.key_domain:
+            return True
+        return bool(("members" in who and self._domains.naming(name)) or self._named.naming(name))
+
+    def _asked(self, peer: Peer, names: Sequence[Address], recipients: Sequence[Address]) -> list[Address]:
+        """The recipients to whom the sender may write only as one who is named: the others have other policies."""
+        if self._open or self._named.holding(host(peer.ip)):
+            return []
+        return [recipient for recipient in recipients if any(self._is_one(name, recipient) for name in names)]
+
+    def _unproven(self, asked: Sequence[Address], names: Sequence[Address], prove: Prove) -> Reply | None:
+        """The refusal for one who said at RCPT to be somebody who may write, and has not proven it."""
+        answer = None
+        for recipient in asked:
+            proofs = {prove(name) for name in names if self._is_one(name, recipient)}
+            if Proof.YES not in proofs:
+                answer = LATER if Proof.UNKNOWN in proofs else UNPROVEN
+        return answer
+
+    # -- proof ----------------------------------------------------------------------------------------------------
+
+    def _proof_would_allow(self, peer: Peer, names: Sequence[Address], prove: Prove) -> bool:
+        """True where only proof is missing."""
+        best = decide(self._tiers, peer.ip, names, lambda _: Proof.YES)
+        return best.sort is Sort.ALLOWED and decide(self._tiers, peer.ip, names, prove).sort is not Sort.ALLOWED
+
+    def _known(self, peer: Peer, names: Sequence[Address]) -> Prove:
+        """What is known without a question: a login is proof, and its envelope sender belongs to it."""
+        if self.options.allow_needs == "none":
+            return lambda _: Proof.YES
+        own = {name.key for name in names} if peer.login else set()
+        return lambda name: Proof.YES if name.key in own else Proof.NO
+
+    async def _by_spf(self, peer: Peer, sender: str) -> Prove:
+        """Before the text only SPF can prove anything; what is not proven yet may be by a signature."""
+        checked = await dialogue.run(check_host(self._client(peer, sender)), self._resolver, self._seconds)
+        proof = Proof.YES if by_spf(checked.result.value) is Proof.YES else Proof.UNKNOWN
+        return lambda _: proof
+
+    async def _by_authentication(self, peer: Peer, envelope: Envelope, body: Body, clear: Address | None) -> Prove:
+        async def make() -> Authentication:
+            chunks = body.chunks()
+            beside = asyncio.get_running_loop().run_in_executor
+            message = await beside(None, read, chunks) if body.size > _BESIDE else read(chunks)
+            return await authenticate(message, self._client(peer, envelope.sender), self._resolver, self._seconds)
+
+        known = self._known(peer, _names(envelope.sender, peer.login))
+        proven = proofs(await self.tools.once(envelope.id, self.name, make), envelope.sender, clear)
+        return lambda name: Proof.YES if known(name) is Proof.YES else proven.get(name.key, Proof.NO)
+
+    def _client(self, peer: Peer, sender: str) -> Client:
+        return Client(host(peer.ip), peer.helo, sender, self.tools.host, self.tools.now())
+
+    @cached_property
+    def _resolver(self) -> Ask:
+        return self.tools.resolver()
+
+    @property
+    def _seconds(self) -> float:
+        return self.options.timeout * _SHARE
+
+
+def _names(sender: str, login: str) -> list[Address]:
+    """The addresses that a peer uses before the text; none for the null sender of a peer without a login."""
+    return [Address.parse(text) for text in dict.fromkeys((sender, login)) if text]
+
+
+def _trusted(found: Found) -> Verdict:
+    return Verdict(why=f"lists: allowed by the entry {found.entry}", trust=True)
+
+
+def _refused(reply: Reply, why: str) -> Verdict:
+    decision = Decision.DEFER if reply.temporary else Decision.REJECT
+    return Verdict(decision, f"lists: {why}", reply)
