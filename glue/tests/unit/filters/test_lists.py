@@ -43,7 +43,7 @@ class Text:
         return self.octets
 
 
-def made(zone: Zone | None = None, **options: Any) -> Lists:
+def made(zone: Zone | None = None, /, **options: Any) -> Lists:
     records = {"example.org": ["v=spf1 ip4:192.0.2.0/24 -all"], "rsa._domainkey.example.org": [record(rsa_key())]}
     known = zone or Zone(records)
     return Lists(msgspec.convert(options, Options), Tools("mx.test", Dns(), lambda: NOW, lambda: known.ask))
