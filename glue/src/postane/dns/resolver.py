@@ -1,13 +1,14 @@
 """Questions to the DNS: the one doorway to dnspython's resolver.
 
-Answers are typed and cached by their TTL. What the DNS says for certain ("no such name", "no such record") is a
-value; what it cannot say now (SERVFAIL, no answer in time) is a TemporaryError.
+Answers are typed and cached by their TTL, within bounds. What the DNS says for certain ("no such name", "no such
+record") is a value; what it cannot say now (SERVFAIL, no answer in time) is a TemporaryError, and holds for a moment:
+all who ask the same at the same time, or for one message, wait for one answer (dns.memory).
 Names that go in are absolute: no search list of the host is ever applied.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -21,9 +22,13 @@ import dns.resolver
 from postane.config.model import Dns
 from postane.core.errors import ConfigError, NotFoundError, TemporaryError
 from postane.core.question import NO_SUCH_NAME, Answer, Question
+from postane.dns.memory import Memory
 
-_CACHED = 20_000  # answers
 _MAX_ALIASES = 8
+_LEAST = 5.0  # seconds that an answer holds, whatever its TTL: one message asks once
+_MOST = 3600.0  # and at most; RFC 8767 section 4 speaks of days, but mail wants to see what was put right
+_MOST_NOTHING = 900.0  # the same for "there is none" (RFC 2308 section 5)
+_NO_TTL = 2**30  # what dnspython makes of "there is none" without SOA lies beyond: nobody said how long it holds
 
 
 class NoSuchNameError(NotFoundError):
@@ -38,6 +43,15 @@ class MailHost:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """An answer as it is kept: records, or the name that an alias leads to, or why there is no such name."""
+
+    records: tuple[Any, ...] = ()
+    leads_to: dns.name.Name | None = None
+    no_such_name: str = ""
+
+
 class Resolver:
     """Asks the nameservers of the configuration, or of /etc/resolv.conf."""
 
@@ -49,7 +63,7 @@ class Resolver:
         self._resolver.lifetime = settings.timeout
         # A server that is silent must leave time for the next one.
         self._resolver.timeout = max(settings.timeout / (len(self._resolver.nameservers) + 1), 0.5)
-        self._resolver.cache = dns.resolver.LRUCache(_CACHED)
+        self._memory: Memory[tuple[dns.name.Name, str], _Said] = Memory()
 
     async def mail_hosts(self, domain: str) -> tuple[MailHost, ...]:
         """The MX records, best first; empty: the domain exists but has none (then its address serves).
@@ -126,22 +140,29 @@ class Resolver:
         Raises NoSuchNameError, TemporaryError.
         """
         for _ in range(_MAX_ALIASES):
-            answer = await self._resolve(name, kind)
-            if answer.rrset is not None:
-                return list(answer.rrset)
-            if answer.canonical_name == name:
-                return []
-            name = answer.canonical_name
+            said = self._memory.known((name, "")) or await self._memory.get((name, kind), self._asking(name, kind))
+            if said.no_such_name:
+                raise NoSuchNameError(said.no_such_name)
+            if said.leads_to is None:
+                return said.records
+            name = said.leads_to
         raise TemporaryError(f"DNS: {name} {kind}: more than {_MAX_ALIASES} aliases one after the other")
 
-    async def _resolve(self, name: dns.name.Name, kind: str) -> dns.resolver.Answer:
+    def _asking(self, name: dns.name.Name, kind: str) -> Callable[[], Awaitable[tuple[_Said, float]]]:
+        return lambda: self._resolve(name, kind)
+
+    async def _resolve(self, name: dns.name.Name, kind: str) -> tuple[_Said, float]:
+        """The answer and the seconds that it holds. Raises TemporaryError."""
         asked = name.to_text(omit_final_dot=True)
         try:
-            return await self._resolver.resolve(name, kind, search=False, raise_on_no_answer=False)
+            answer = await self._resolver.resolve(name, kind, search=False, raise_on_no_answer=False)
         except dns.resolver.NXDOMAIN as error:
-            raise NoSuchNameError(f"the domain {asked} does not exist") from error
-        except dns.resolver.YXDOMAIN as error:
-            raise NoSuchNameError(f"{asked}: its DNAME leads to a name that is too long") from error
+            said = _Said(no_such_name=f"the domain {asked} does not exist")
+            life = _life(error.kwargs["responses"][name].resolve_chaining().minimum_ttl, _MOST_NOTHING)
+            self._memory.put((name, ""), said, life)  # of whatever kind (RFC 8020)
+            return said, life
+        except dns.resolver.YXDOMAIN:
+            return _Said(no_such_name=f"{asked}: its DNAME leads to a name that is too long"), _LEAST
         except dns.exception.Timeout as error:
             within = f"{self._resolver.lifetime:g} s"
             raise TemporaryError(f"DNS: no answer about {asked} {kind} within {within}") from error
@@ -149,6 +170,15 @@ class Resolver:
             raise TemporaryError(f"DNS: no answer about {asked} {kind}: {_what_failed(error)}") from error
         except (dns.exception.DNSException, OSError) as error:
             raise TemporaryError(f"DNS: {asked} {kind}: {_first_line(error)}") from error
+        ttl = answer.chaining_result.minimum_ttl
+        if answer.rrset is not None:
+            return _Said(tuple(answer.rrset)), _life(ttl, _MOST)
+        leads_to = None if answer.canonical_name == name else answer.canonical_name
+        return _Said(leads_to=leads_to), _life(ttl, _MOST_NOTHING)
+
+
+def _life(ttl: int, most: float) -> float:
+    return min(max(float(ttl), _LEAST), most) if ttl < _NO_TTL else _LEAST
 
 
 def _server(text: str) -> dns.nameserver.Nameserver:

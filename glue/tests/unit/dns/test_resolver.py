@@ -11,7 +11,7 @@ from dns.nameserver import Do53Nameserver
 from postane.config.model import Dns
 from postane.core.errors import ConfigError, TemporaryError
 from postane.core.question import NO_SUCH_NAME, Answer, Question
-from postane.dns.resolver import MailHost, NoSuchNameError, Resolver
+from postane.dns.resolver import MailHost, NoSuchNameError, Resolver, _life
 from support.dns import NameServer
 
 
@@ -148,3 +148,28 @@ def test_forms_of_a_nameserver(text: str, address: str, port: int) -> None:
     (server,) = Resolver(Dns(nameservers=(text,)))._resolver.nameservers
     assert isinstance(server, Do53Nameserver)
     assert (server.address, server.port) == (address, port)
+
+
+def test_a_question_is_asked_once_whatever_the_server_says_of_its_life() -> None:
+    async def test(server: NameServer, resolver: Resolver) -> None:
+        server.ttl = 0
+        server.add("x.test", "A", "192.0.2.1")
+        server.faults["down.test"] = dns.rcode.SERVFAIL
+        for question in [Question("x.test", "A"), Question("X.test", "MX"), Question("gone.test", "A")]:
+            await asyncio.gather(*(resolver.ask(question) for _ in range(3)))
+            await resolver.ask(question)
+        assert await resolver.ask(Question("gone.test", "TXT")) == NO_SUCH_NAME  # of whatever kind
+        assert server.questions == [("x.test", "A"), ("x.test", "MX"), ("gone.test", "A")]
+        failed = await resolver.ask(Question("down.test", "A"))
+        asked = len(server.questions)
+        assert await resolver.ask(Question("down.test", "A")) == failed
+        assert len(server.questions) == asked
+
+    asked(test)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "most", "life"), [(0, 3600, 5), (60, 3600, 60), (86_400, 3600, 3600), (2**31 - 1, 900, 5)]
+)
+def test_how_long_an_answer_holds(ttl: int, most: float, life: float) -> None:
+    assert _life(ttl, most) == life
