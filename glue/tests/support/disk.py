@@ -24,7 +24,13 @@ _MAKE = {
     "ext4": ["mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1"],
     "xfs": ["mkfs.xfs", "-q", "-f", "-K"],
 }
-_PACKAGE = {"mkfs.ext4": "e2fsprogs", "mkfs.xfs": "xfsprogs", "strace": "strace", "losetup": "mount"}
+_PACKAGE = {
+    "mkfs.ext4": "e2fsprogs",
+    "mkfs.xfs": "xfsprogs",
+    "strace": "strace",
+    "losetup": "mount",
+    "redis-server": "redis-server",
+}
 
 
 def need(*programs: str) -> None:

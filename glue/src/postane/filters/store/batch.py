@@ -130,6 +130,7 @@ class BatchedStore(ABC):
             results = await self._run([operation for operation, _ in asked])
         except Exception as error:  # nobody may wait for ever
             self._tell(up=False, reason=str(error) or repr(error))
+            self._count(len(asked))
             for _, answer in asked:
                 if not answer.done():
                     answer.set_exception(ServiceMissingError(str(error) or repr(error)))
@@ -139,9 +140,13 @@ class BatchedStore(ABC):
             if answer.done():
                 continue
             if isinstance(result, Exception):
+                self._count(1)
                 answer.set_exception(ServiceMissingError(f"the store of the filters: {result}"))
             else:
                 answer.set_result(result)
+
+    def _count(self, failed: int) -> None:
+        self._metrics.count("postane_filter_store_failures_total", "Questions that the store left unanswered", failed)
 
     def _tell(self, *, up: bool, reason: str = "") -> None:
         """Into log and metrics, when it changes."""
