@@ -30,7 +30,7 @@ from postane.config.model import Dns
 from postane.core.address import Address
 from postane.core.envelope import Envelope
 from postane.core.peer import Peer
-from postane.core.ports import Body, Now
+from postane.core.ports import Body, Now, Store
 from postane.core.question import Ask
 from postane.core.verdict import ACCEPT, Decision, Verdict
 from postane.filters.once import Once
@@ -60,12 +60,16 @@ def _no_resolver() -> Ask:
     raise RuntimeError("this filter asks the DNS, and was given no resolver")
 
 
+def _no_store() -> Store:
+    raise RuntimeError("this filter shares what it knows, and was given no store")
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What a filter may use beside its options. `host` is this host's name; `dns` says whom to ask.
 
     `resolver()` is called by a filter that asks the DNS, once, when it is made; all share one cache of answers.
-    `state` is the folder in which what has to last is kept.
+    `state` is the folder in which what has to last is kept; `store()` is shared by the workers, or by all hosts.
     """
 
     host: str
@@ -74,6 +78,7 @@ class Tools:
     resolver: Callable[[], Ask] = _no_resolver
     metrics: Metrics = field(default_factory=Metrics)
     state: Path = Path("/nonexistent")
+    store: Callable[[], Store] = _no_store
     _once: Once = field(default_factory=Once)
 
     def secret(self, name: str) -> bytes:

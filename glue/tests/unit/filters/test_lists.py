@@ -18,6 +18,7 @@ from postane.core.verdict import ACCEPT, Decision, Verdict
 from postane.filters.base import Tools
 from postane.filters.lists import Lists, Options
 from support.signing import MESSAGE, NOW, Zone, by_dkimpy, record, rsa_key
+from support.text import Text
 
 GOOD = "192.0.2.1"  # SPF of example.org lets it send
 BAD = "198.51.100.1"
@@ -26,21 +27,6 @@ OWN = Peer(Service.SUBMISSION, "203.0.113.9", 1, login="ayse@demo.test", own=Tru
 HOST = Peer(Service.SMTP, "127.0.0.1", 1, own=True)
 
 ids = map(str, itertools.count())
-
-
-class Text:
-    def __init__(self, octets: bytes) -> None:
-        self.octets = octets
-
-    @property
-    def size(self) -> int:
-        return len(self.octets)
-
-    def chunks(self) -> list[bytes]:
-        return [self.octets]
-
-    def bytes(self) -> bytes:
-        return self.octets
 
 
 def made(zone: Zone | None = None, /, **options: Any) -> Lists:
