@@ -6,7 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 
+from support import clamd
 from support.wire import Line, Wire
+
+
+@pytest.fixture(scope="session")
+def scanner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[clamd.Clamd]:
+    """A real clamd."""
+    if clamd.installed() is None:
+        pytest.skip(clamd.MISSING)
+    service = clamd.Clamd(tmp_path_factory.mktemp("clamd"))
+    yield service
+    service.stop()
 
 
 @pytest.fixture(scope="module")
