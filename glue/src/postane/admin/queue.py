@@ -57,14 +57,24 @@ def stats(runtime: Path, wanted: Filter) -> Stats:
 
 
 def _ask(runtime: Path, request: Request) -> Answer:
-    """Raises ServiceMissingError if no queue process answers."""
+    answer = msgspec.json.decode(ask(runtime, msgspec.json.encode(request)), type=Answer)
+    if answer.error:
+        raise TemporaryError(answer.error)
+    return answer
+
+
+def ask(runtime: Path, request: bytes) -> bytes:
+    """One request to the queue process, a line of JSON, and its answer.
+
+    Raises ServiceMissingError if no queue process answers.
+    """
     path = runtime / SOCKET
     line = b""
     with socket.socket(socket.AF_UNIX) as channel:
         channel.settimeout(TIMEOUT)
         try:
             channel.connect(str(path))
-            channel.sendall(msgspec.json.encode(request) + b"\n")
+            channel.sendall(request + b"\n")
             with channel.makefile("rb") as file:
                 line = file.readline()
         except (FileNotFoundError, ConnectionError) as error:
@@ -76,10 +86,7 @@ def _ask(runtime: Path, request: Request) -> Answer:
             raise TemporaryError(f"the queue process did not answer within {TIMEOUT:.0f} s") from error
     if not line:
         raise TemporaryError("the queue process closed the connection; try again")
-    answer = msgspec.json.decode(line, type=Answer)
-    if answer.error:
-        raise TemporaryError(answer.error)
-    return answer
+    return line
 
 
 __all__ = [
@@ -89,6 +96,7 @@ __all__ = [
     "MessageView",
     "Stats",
     "Verb",
+    "ask",
     "every",
     "parse_age",
     "show",

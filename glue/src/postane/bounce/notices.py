@@ -34,7 +34,8 @@ class DsnNotices:
 
     def owed(self, action: Action, envelope: Envelope, recipient: Recipient) -> bool:
         """RFC 3461 section 4.1: without NOTIFY= the sender hears of failure and delay."""
-        if not envelope.sender:
+        # The sender of suspect mail is mostly not who it says.
+        if not envelope.sender or recipient.kind == "quarantine":
             return False
         word = _WORD.get(action, Notify.SUCCESS)
         if not recipient.notify:

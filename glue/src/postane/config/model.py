@@ -106,6 +106,18 @@ class Filters(Section, frozen=True):
     use: Annotated[tuple[str, ...], Meta(description="Their names; headers are put in this order.")] = ()
     seconds: Annotated[Seconds, Meta(description="Bound for one phase, all its filters together.")] = 30.0
     options: Annotated[dict[str, dict[str, Any]], Meta(description="Options of a filter, by its name.")] = {}
+    suspect: Annotated[
+        Literal["junk", "quarantine", "mark"],
+        Meta(description="Where suspect mail goes: the Junk folder, the quarantine, or marked into the inbox."),
+    ] = "junk"
+    store: Annotated[
+        str,
+        Meta(
+            description="What workers share (limits, greylisting): empty: a file of this host; with several hosts a "
+            "Redis server: redis://host:port/0, rediss:// with TLS, or unix:///path."
+        ),
+    ] = ""
+    store_password: Annotated[str, Meta(description="File with the password of that server; empty: it has none.")] = ""
 
 
 class Spool(Section, frozen=True):
@@ -148,6 +160,38 @@ class Delivery(Section, frozen=True):
     ipv6: Annotated[bool, Meta(description="Try IPv6 addresses of mail servers.")] = True
     idle_seconds: Annotated[Seconds, Meta(description="A pooled connection unused this long is closed.")] = 10.0
     smarthost: Annotated[str, Meta(description="host:port that takes all remote mail; empty: by MX.")] = ""
+
+
+class Quarantine(Section, frozen=True):
+    """Suspect mail that is kept apart, and how its owners are told of it (see howto/quarantine.md)."""
+
+    days: Annotated[float, Meta(gt=0, description="After so many days a message is forgotten.")] = 30.0
+    undo_days: Annotated[
+        float, Meta(ge=0, description="For so many days what was released or deleted is still there: `restore`.")
+    ] = 3.0
+    mailbox_size: Annotated[Positive, Meta(description="Octets kept for one mailbox; the oldest give way.")] = 200 * MiB
+    mailbox_messages: Annotated[Positive, Meta(description="Messages kept for one mailbox; likewise.")] = 5000
+    digest: Annotated[
+        Literal["daily", "weekly", "never"], Meta(description="How often an owner is told of what is new.")
+    ] = "daily"
+    digest_hour: Annotated[
+        int, Meta(ge=0, le=23, description="Hour, by the host's clock, from which digests are sent; weekly: on Monday.")
+    ] = 7
+    digest_spread: Annotated[
+        float, Meta(ge=1, le=43_200, description="Seconds over which the digests of all mailboxes are spread.")
+    ] = 3600.0
+    digest_messages: Annotated[Positive, Meta(description="Messages shown in one digest; the others are counted.")] = 50
+    language: Annotated[Literal["en", "tr"], Meta(description="Of digests, where nothing nearer says otherwise.")] = "en"
+    url: Annotated[
+        str, Meta(description="Where the API is reached from outside; empty: https://panel.<domain of the host>/.")
+    ] = ""
+    link_days: Annotated[float, Meta(gt=0, le=365, description="Life of the links in a digest.")] = 30.0
+    learn_url: Annotated[
+        str, Meta(description="Rspamd's controller, as http://host:port or the path of a socket; empty: no learning.")
+    ] = ""
+    learn_secret_file: Annotated[str, Meta(description="File with the controller's password; empty: it needs none.")] = (
+        ""
+    )
 
 
 class Dns(Section, frozen=True):
@@ -194,6 +238,7 @@ class Config(Section, frozen=True):
     spool: Spool = Spool()
     queue: Queue = Queue()
     delivery: Delivery = Delivery()
+    quarantine: Quarantine = Quarantine()
     dns: Dns = Dns()
     dkim: Dkim = Dkim()
     api: Api = Api()

@@ -24,7 +24,8 @@ class Recipient:
 
     `address` is where the message goes (after aliases), `original` what the peer said in RCPT.
     `orcpt` is the ORCPT parameter as given ("rfc822;addr") or "". An empty `notify` is the default of RFC 3461.
-    `kind` says which door it leaves by: "local" (a mailbox here) or "remote".
+    `kind` says which door it leaves by: "local" (a mailbox here), "remote", or "quarantine" (kept apart from the
+    mailbox `address`).
     """
 
     address: str

@@ -11,22 +11,29 @@ from postane.core.outcome import Outcome
 from postane.core.ports import Claimed, Destination, Transport
 
 LOCAL = Destination("local", local=True)
+QUARANTINE = Destination("quarantine", local=True)
 
 
 class Router:
-    """A core.ports.Routes: mailboxes here by `local`, everything else by `remote`.
+    """A core.ports.Routes: mailboxes here by `local`, what is suspect by `quarantine`, everything else by `remote`.
 
     With a smarthost all remote mail has one destination; without, each domain is one.
     """
 
-    def __init__(self, local: Transport, remote: Transport, smarthost: str = "") -> None:
+    def __init__(
+        self, local: Transport, remote: Transport, smarthost: str = "", quarantine: Transport | None = None
+    ) -> None:
         self._local = local
         self._remote = remote
         self._smarthost = smarthost
+        # Without a quarantine such mail goes into the mailbox it was meant for.
+        self._quarantine = quarantine or local
 
     def destination(self, recipient: Recipient) -> Destination:
         if recipient.kind == "local":
             return LOCAL
+        if recipient.kind == "quarantine":
+            return QUARANTINE
         if self._smarthost:
             return Destination(self._smarthost)
         domain = recipient.address.rpartition("@")[2]
@@ -36,9 +43,12 @@ class Router:
             return Destination(domain.lower())  # the transport says what is wrong with it
 
     async def deliver(self, message: Claimed, recipients: Sequence[Recipient]) -> list[Outcome]:
-        transport = self._local if recipients[0].kind == "local" else self._remote
+        kind = recipients[0].kind
+        transport = self._local if kind == "local" else self._quarantine if kind == "quarantine" else self._remote
         return await transport.deliver(message, recipients)
 
     async def close(self) -> None:
         await self._local.close()
+        if self._quarantine is not self._local:
+            await self._quarantine.close()
         await self._remote.close()

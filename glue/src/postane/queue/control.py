@@ -3,13 +3,14 @@
 Who may write to the socket may steer the queue: it is made 0660 in the runtime folder.
 A verb that changes something changes all messages that the filter names; `dry_run` only counts and lists them.
 What was changed is on the disk before the answer is given.
+A request with a key `part` is for another part of the queue process, which answers it in its own words.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -54,6 +55,14 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     filter: Filter = Filter()
     dry_run: bool = False
     limit: int = 1000
+
+
+class _Addressed(msgspec.Struct, frozen=True):
+    part: str = ""
+
+
+Part = Callable[[bytes], Awaitable[bytes]]
+"""Answers one request, a line of JSON. Never raises."""
 
 
 class RecipientView(msgspec.Struct, frozen=True):
@@ -114,8 +123,10 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
 class Control:
     """Answers requests out of a running queue."""
 
-    def __init__(self, runner: QueueRunner) -> None:
+    def __init__(self, runner: QueueRunner, parts: Mapping[str, Part] | None = None) -> None:
+        """`parts`: who else answers here, by its name."""
         self._runner = runner
+        self._parts = parts or {}
         self._server: asyncio.Server | None = None
 
     async def start(self, path: Path) -> None:
@@ -131,9 +142,16 @@ class Control:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, ValueError):
             while line := await reader.readline():
-                writer.write(msgspec.json.encode(await self.answer(line)) + b"\n")
+                part = self._part(line)
+                said = await part(line) if part is not None else msgspec.json.encode(await self.answer(line))
+                writer.write(said + b"\n")
                 await writer.drain()
         writer.close()
+
+    def _part(self, line: bytes) -> Part | None:
+        with suppress(msgspec.DecodeError):
+            return self._parts.get(msgspec.json.decode(line, type=_Addressed).part)
+        return None
 
     async def answer(self, line: bytes) -> Answer:
         """The answer to one request. Never raises."""

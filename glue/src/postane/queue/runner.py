@@ -79,6 +79,11 @@ class QueueRunner:
         self._stopping = False
         self._sleeps_until = 0.0
 
+    @property
+    def all_read(self) -> bool:
+        """The spool was read once: all that lives from before is in `entries`."""
+        return not self._first
+
     # -- the loop ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
