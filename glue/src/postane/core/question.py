@@ -15,10 +15,14 @@ Kind = Literal["A", "AAAA", "MX", "PTR", "TXT"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`name` is absolute and without the last dot; its labels may hold any octets but a dot (no escapes)."""
+    """`name` is absolute and without the last dot; its labels may hold any octets but a dot (no escapes).
+
+    `fresh`: no answer that is remembered here will do.
+    """
 
     name: str
     kind: Kind
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

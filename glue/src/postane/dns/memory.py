@@ -56,6 +56,11 @@ class Memory(Generic[K, V]):
         """Keeps what was learnt beside an answer."""
         self._keep(key, _Known(self._clock() + life, value))
 
+    def forget(self, *keys: K) -> None:
+        """The next who asks for them waits for a new answer."""
+        for key in keys:
+            self._known.pop(key, None)
+
     async def get(self, key: K, ask: Callable[[], Awaitable[tuple[V, float]]]) -> V:
         """The answer; `ask` gives it with the seconds that it holds. Raises TemporaryError, as `ask` does."""
         found = self._known.get(key)

@@ -111,6 +111,8 @@ class Resolver:
             name = dns.name.Name([*question.name.lower().encode().split(b"."), b""])
         except dns.exception.DNSException:
             return NO_SUCH_NAME
+        if question.fresh:
+            self._memory.forget((name, ""), (name, question.kind))
         try:
             found = await self._find(name, question.kind)
         except NoSuchNameError:

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -80,6 +80,14 @@ class Tools:
     state: Path = Path("/nonexistent")
     store: Callable[[], Store] = _no_store
     _once: Once = field(default_factory=Once)
+    _shared: dict[str, Any] = field(default_factory=dict)
+
+    def shared(self, name: str, make: Callable[[], T]) -> T:
+        """What all filters of this process have together, whatever their options: made by the first who asks."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        found: T = self._shared[name]
+        return found
 
     def secret(self, name: str) -> bytes:
         """A key of 32 octets, made at its first use and the same in all processes. Raises PermanentError, OSError."""

@@ -173,3 +173,15 @@ def test_a_question_is_asked_once_whatever_the_server_says_of_its_life() -> None
 )
 def test_how_long_an_answer_holds(ttl: int, most: float, life: float) -> None:
     assert _life(ttl, most) == life
+
+
+def test_a_fresh_question_is_asked_though_the_answer_is_known() -> None:
+    async def test(server: NameServer, resolver: Resolver) -> None:
+        assert await resolver.ask(Question("x.test", "A")) == NO_SUCH_NAME
+        server.add("x.test", "A", "192.0.2.1")
+        assert await resolver.ask(Question("x.test", "A")) == NO_SUCH_NAME
+        assert await resolver.ask(Question("x.test", "A", fresh=True)) == Answer(("192.0.2.1",))
+        server.add("x.test", "A", "192.0.2.2")
+        assert len((await resolver.ask(Question("x.test", "A", fresh=True))).records) == 2
+
+    asked(test)
