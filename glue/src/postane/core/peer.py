@@ -19,7 +19,7 @@ class Peer:
     """`tls` is the protocol and cipher ("TLSv1.3 TLS_AES_256_GCM_SHA384"), "" in clear; `login` the account's key.
 
     `own`: one of our users, or a program of the host itself. `score` is what filters made of the peer so far: the sum
-    of the scores of the phases before this one.
+    of the scores of the phases before this one. `tenant` is that of the login.
     """
 
     service: Service
@@ -31,3 +31,4 @@ class Peer:
     login: str = ""
     own: bool = False
     score: float = 0.0
+    tenant: str = ""

@@ -37,7 +37,7 @@ from postane.filters.once import Once
 from postane.observe.metrics import Metrics
 from postane.storage.secret import secret
 
-PHASES = ("connect", "mail", "rcpt", "data")
+PHASES = ("connect", "mail", "rcpt", "unknown", "data")
 
 FAILURES = {"defer": Decision.DEFER, "reject": Decision.REJECT, "skip": Decision.ACCEPT}
 
@@ -106,6 +106,7 @@ class Filter(Generic[O_co]):
 
     name: ClassVar[str] = ""
     members: ClassVar[bool] = False  # True: it also judges what our own users and the host's own programs send
+    by_sender: ClassVar[bool] = False  # True: what our own users send it judges by the sender's policy alone
     options_type: ClassVar[type[Options]] = Options
 
     def __init__(self, options: O_co, tools: Tools) -> None:
@@ -120,6 +121,10 @@ class Filter(Generic[O_co]):
         return ACCEPT
 
     async def rcpt(self, peer: Peer, sender: str, recipient: Address) -> Verdict:
+        return ACCEPT
+
+    async def unknown(self, peer: Peer, sender: str, recipient: Address) -> Verdict:
+        """In place of `rcpt` for a recipient who does not exist: a refusal is said instead of 550 5.1.1."""
         return ACCEPT
 
     async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict:
