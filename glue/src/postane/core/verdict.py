@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Literal
 
+from postane.core.envelope import Recipient
 from postane.core.reply import Reply
 
 
@@ -27,7 +29,8 @@ class Verdict:
     offset where they begin: what claims to be ours and is not is made unreadable.
     `opinion`: it is said about spam, and a sender who is wanted is spared it; `trust`: the sender is wanted.
     `at_once`: a refusal at connect or MAIL that is said there and then; others are kept until RCPT, where they count
-    by the recipient's own policy. `copies` are addresses that get an accepted message too.
+    by the recipient's own policy. `copies` are addresses that get an accepted message too, as a message of its own with
+    the null sender and `copy_headers` on top.
     """
 
     decision: Decision = Decision.ACCEPT
@@ -40,9 +43,22 @@ class Verdict:
     trust: bool = False
     at_once: bool = False
     copies: tuple[str, ...] = ()
+    copy_headers: tuple[tuple[str, str], ...] = ()
 
 
 ACCEPT = Verdict()
+
+Suspect = Literal["junk", "quarantine", "mark"]
+"""Where a suspect message (QUARANTINE) goes: the Junk folder, the quarantine, or marked into the inbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """The verdict for those recipients of a message who have the same policy; `suspect` is what that one wants."""
+
+    recipients: tuple[Recipient, ...]
+    verdict: Verdict
+    suspect: Suspect = "junk"
 
 
 def combine(verdicts: Iterable[Verdict]) -> Verdict:
@@ -67,4 +83,5 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
         trust,
         strongest.at_once,
         tuple(dict.fromkeys(address for verdict in every for address in verdict.copies)),
+        tuple(dict.fromkeys(header for verdict in every for header in verdict.copy_headers)),
     )
