@@ -13,8 +13,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 POSTANE = Path(sys.executable).parent / "postane"
 
@@ -41,9 +42,10 @@ class Dev:
         inside: Path | None = None,
         before: Sequence[str] = (),
         more: Sequence[str] = (),
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """`before` is a command that runs the command behind it in its own place (`exec`); there the folder may have
-        another name, `inside`. `more` are options.
+        another name, `inside`. `more` are options, `environment` is set besides this process's.
         """
         self.folder = folder
         self.smtp, self.submission = free_port(), free_port()
@@ -59,6 +61,7 @@ class Dev:
             *(f"--account={name}:password-{name}" for name in self.people),
             *more,
         ]
+        self._environment = environment
         self.process: subprocess.Popen[bytes] | None = None
         self.log = log or folder.with_suffix(".log")
 
@@ -68,7 +71,12 @@ class Dev:
         with self.log.open("ab") as log:
             # A session of its own: the whole tree can be killed at one blow.
             self.process = subprocess.Popen(
-                self._command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+                self._command,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env={**os.environ, **self._environment},
             )
         assert self.process.stdout is not None
         heard = b""

@@ -11,10 +11,13 @@ import uvicorn
 from postane.admin.site import Site
 from postane.config.load import load
 from postane.daemon.child import Stop, run
+from postane.daemon.metrics import Ledger, Showing, folder
 from postane.daemon.sockets import from_systemd, open_listener
 from postane.daemon.supervisor import Job, Pipes, Supervisor
 from postane.observe.log import configure
+from postane.observe.metrics import Metrics
 from postane.observe.notify import Notifier
+from postane.observe.tasks import Tasks
 from postane.web.app import make_app
 
 
@@ -31,16 +34,22 @@ def run_api(path: Path) -> int:
         # The frame of the process has the signals; uvicorn is told by its flag.
         server.capture_signals = _no_signals  # type: ignore[method-assign, assignment]
         serving = asyncio.create_task(server.serve(sockets=[one.dup() for one in sockets]), name="uvicorn")
+        helpers = Tasks()
+        helpers.start("metrics", Showing(folder(first), "api", Metrics()).run())
         stop.ready()
         await stop.wait()
         server.should_exit = True
         await serving
+        await helpers.close()
 
     def work(pipes: Pipes) -> None:
         run(pipes, serve)
 
     return Supervisor(
-        lambda: [Job("api", work, alone=True)], drain_timeout=20.0, notifier=Notifier.from_environment()
+        lambda: [Job("api", work, alone=True)],
+        drain_timeout=20.0,
+        notifier=Notifier.from_environment(),
+        ledger=Ledger(folder(first), "api"),
     ).run()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,10 +13,14 @@ import structlog
 from postane.config.model import Config
 from postane.core.ports import Notices, Routes
 from postane.daemon.child import Stop, run
+from postane.daemon.metrics import Showing, folder
 from postane.daemon.supervisor import Job, Pipes
+from postane.observe.metrics import Metrics
 from postane.observe.tasks import Tasks
+from postane.quarantine.control import PART
+from postane.quarantine.service import Service
 from postane.queue.clock import steady
-from postane.queue.control import Control
+from postane.queue.control import Control, Part
 from postane.queue.runner import QueueRunner
 from postane.spool.view import SpoolView
 
@@ -29,9 +33,10 @@ _DRAIN = 20.0  # seconds that deliveries under way get at a stop
 class Ways:
     """What the queue asks beside its store; made after the fork."""
 
-    def __init__(self, routes: Routes, notices: Notices) -> None:
+    def __init__(self, routes: Routes, notices: Notices, quarantine: Service | None = None) -> None:
         self.routes = routes
         self.notices = notices
+        self.quarantine = quarantine
 
 
 def job(config: Config, make_ways: Callable[[Config], Ways]) -> Job:
@@ -49,11 +54,19 @@ async def serve(config: Config, make_ways: Callable[[Config], Ways], stop: Stop)
     tune_collector()
     view = SpoolView(Path(config.state) / "spool", config.spool)
     ways = make_ways(config)
-    runner = QueueRunner(view, ways.routes, ways.notices, config.queue, now=steady())
-    control = Control(runner)
+    metrics = Metrics()
+    runner = QueueRunner(view, ways.routes, ways.notices, config.queue, now=steady(), metrics=metrics)
+    quarantine = ways.quarantine
+    parts: Mapping[str, Part] = {} if quarantine is None else {PART: quarantine.answer}
+    control = Control(runner, parts)
     await control.start(Path(config.runtime) / "queue.sock")
     tasks = Tasks(on_failure=lambda name, error: stop.now())
     tasks.start("queue-run", runner.run())
+    if quarantine is not None:
+        tasks.start("quarantine", quarantine.run(view, lambda: runner.all_read, lambda one: one in runner.entries))
+    _watch(metrics, runner)
+    helpers = Tasks()
+    helpers.start("metrics", Showing(folder(config), "queue", metrics).run())
     stop.ready()
     await stop.wait()
     runner.stop()
@@ -62,6 +75,27 @@ async def serve(config: Config, make_ways: Callable[[Config], Ways], stop: Stop)
         log.warning("drain_cut")
     await tasks.close()
     await view.close()
+    if quarantine is not None:
+        await quarantine.close()
+    await helpers.close()
+
+
+def _watch(metrics: Metrics, runner: QueueRunner) -> None:
+    """What the queue knows anyway, asked when it is read."""
+
+    def look() -> None:
+        now, oldest, held = runner.now(), 0.0, 0
+        for entry in runner.entries.values():
+            oldest = max(oldest, now - entry.received_at)
+            held += entry.held
+        metrics.gauge("postane_queue_messages", "Messages in the queue", len(runner.entries))
+        metrics.gauge("postane_queue_held", "Messages that wait for the operator", held)
+        metrics.gauge("postane_queue_oldest_seconds", "Age of the oldest message in the queue", oldest)
+        metrics.gauge("postane_queue_running", "Deliveries under way", runner.scheduler.running)
+        text = "Destinations that are not tried now, because nobody answers there"
+        metrics.gauge("postane_queue_destinations_closed", text, len(runner.scheduler.closed(now)))
+
+    metrics.watch(look)
 
 
 def tune_collector() -> None:

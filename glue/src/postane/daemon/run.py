@@ -9,7 +9,7 @@ from pathlib import Path
 
 from postane.config.load import load
 from postane.config.model import Config
-from postane.daemon import smtpd
+from postane.daemon import metrics, smtpd
 from postane.daemon.sockets import from_systemd
 from postane.daemon.supervisor import Job, Pipes, Supervisor
 from postane.daemon.wiring import smtp_parts
@@ -44,7 +44,7 @@ def run_smtpd(settings: Settings) -> int:
         configure(config.log.level, config.log.format, service="smtpd")
         return smtpd.jobs(config, doors, smtp_parts)
 
-    return _supervise(jobs, first.smtp.drain_timeout + 5)
+    return _supervise(jobs, first.smtp.drain_timeout + 5, first, "smtpd")
 
 
 def run_queue(settings: Settings) -> int:
@@ -58,7 +58,7 @@ def run_queue(settings: Settings) -> int:
         configure(config.log.level, config.log.format, service="queue")
         return [_queue(config)]
 
-    return _supervise(jobs, 30.0)
+    return _supervise(jobs, 30.0, first, "queue")
 
 
 def run_dev(config: Config, on_ready: Callable[[], None]) -> int:
@@ -69,6 +69,8 @@ def run_dev(config: Config, on_ready: Callable[[], None]) -> int:
     return _supervise(
         lambda: [*smtpd.jobs(config, doors, smtp_parts), _queue(config)],
         config.smtp.drain_timeout + 5,
+        config,
+        "dev",
         on_ready,
     )
 
@@ -84,7 +86,16 @@ def _queue(config: Config) -> Job:
 
 
 def _supervise(
-    jobs: Callable[[], Sequence[Job]], drain_timeout: float, on_ready: Callable[[], None] = lambda: None
+    jobs: Callable[[], Sequence[Job]],
+    drain_timeout: float,
+    config: Config,
+    service: str,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> int:
-    supervisor = Supervisor(jobs, drain_timeout=drain_timeout, notifier=Notifier.from_environment(), on_ready=on_ready)
-    return supervisor.run()
+    return Supervisor(
+        jobs,
+        drain_timeout=drain_timeout,
+        notifier=Notifier.from_environment(),
+        on_ready=on_ready,
+        ledger=metrics.Ledger(metrics.folder(config), service),
+    ).run()

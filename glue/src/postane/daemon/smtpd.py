@@ -15,8 +15,12 @@ from postane.config.model import Config
 from postane.core.peer import Service
 from postane.core.ports import Directory, Filters
 from postane.daemon.child import Stop, run
+from postane.daemon.metrics import Showing, folder
 from postane.daemon.sockets import Doors, open_listener
 from postane.daemon.supervisor import Job, Pipes
+from postane.daemon.watchdog import Watchdog
+from postane.observe.metrics import Metrics
+from postane.observe.tasks import Tasks
 from postane.smtpd.dialogue import Facts
 from postane.smtpd.handler import MailHandler, Signer
 from postane.smtpd.limits import Counts, Sessions
@@ -52,7 +56,10 @@ def open_doors(config: Config, handed: Doors) -> Doors:
     }
 
 
-def jobs(config: Config, doors: Doors, make_parts: Callable[[Config], Parts]) -> list[Job]:
+MakeParts = Callable[[Config, Metrics], Parts]
+
+
+def jobs(config: Config, doors: Doors, make_parts: MakeParts) -> list[Job]:
     """As many workers as configured (0: as many as cores)."""
     count = config.smtp.workers or os.cpu_count() or 1
 
@@ -63,20 +70,19 @@ def jobs(config: Config, doors: Doors, make_parts: Callable[[Config], Parts]) ->
             _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
             sessions = Sessions(config.smtp.limits, counts, number)
-            run(pipes, lambda stop: serve(config, doors, make_parts, sessions, stop))
+            run(pipes, lambda stop: serve(config, doors, make_parts, sessions, f"smtpd-{number}", stop))
 
         return Job(f"smtpd-{number}", work)
 
     return [job(number) for number in range(count)]
 
 
-async def serve(
-    config: Config, doors: Doors, make_parts: Callable[[Config], Parts], sessions: Sessions, stop: Stop
-) -> None:
+async def serve(config: Config, doors: Doors, make_parts: MakeParts, sessions: Sessions, name: str, stop: Stop) -> None:
     """Accepts until `stop`, then lets open transactions end within the drain time."""
     spool = SpoolWriter(Path(config.state) / "spool", config.spool)
     tls = make_context(config.tls)
-    parts = make_parts(config)
+    metrics = Metrics()
+    parts = make_parts(config, metrics)
     handler = MailHandler(
         config.smtp,
         parts.directory,
@@ -98,7 +104,11 @@ async def serve(
             own = listening.dup()
             servers.append(await loop.create_server(door, sock=own, backlog=4096))
     stop.ready()
-    sweeper = asyncio.create_task(_sweep(open_doors), name="sweep")
+    _watch(metrics, open_doors, sessions, spool)
+    helpers = Tasks()
+    helpers.start("sweep", _sweep(open_doors))
+    helpers.start("watchdog", Watchdog(metrics).run())
+    helpers.start("metrics", Showing(folder(config), name, metrics).run())
     await stop.wait()
 
     for server in servers:
@@ -110,9 +120,26 @@ async def serve(
         door.drain()
     if not await sessions.drained(config.smtp.drain_timeout):
         log.warning("drain_cut", sessions=sessions.open)
-    sweeper.cancel()
     await parts.filters.close()
     await spool.close()
+    await helpers.close()
+
+
+def _watch(metrics: Metrics, doors: list[Door], sessions: Sessions, spool: SpoolWriter) -> None:
+    """What a worker knows anyway, asked when it is read; and what each door counts."""
+    accepted = metrics.tally("postane_messages_accepted", "Messages that got their 250", "door")
+    text = "Answers of 4xx and 5xx to what was said"
+    refused = metrics.tally("postane_refusals", text, "door", "at", "code", "status")
+    for door in doors:
+        door.accepted, door.refused = accepted, refused
+
+    def look() -> None:
+        metrics.gauge("postane_sessions_open", "Open SMTP sessions", sessions.open)
+        metrics.total("postane_sessions", "SMTP sessions that were let in", sessions.entered)
+        metrics.total("postane_sessions_refused", "Connections over a limit, told 421", sessions.refused)
+        metrics.total("postane_spool_syncs", "Syncs of the spool to the disk", spool.syncs)
+
+    metrics.watch(look)
 
 
 async def _retire(seconds: float, sessions: Sessions, stop: Stop) -> None:

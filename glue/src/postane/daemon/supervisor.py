@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from postane.core.errors import PostaneError
+from postane.daemon.metrics import Ledger
 from postane.observe.notify import Notifier
 
 log = structlog.get_logger("supervisor")
@@ -79,11 +80,13 @@ class Supervisor:
         drain_timeout: float,
         notifier: Notifier,
         on_ready: Callable[[], None] = lambda: None,
+        ledger: Ledger | None = None,
     ) -> None:
         self._make_jobs = make_jobs
         self._drain_timeout = drain_timeout
         self._notifier = notifier
         self._on_ready = on_ready
+        self._ledger = ledger or Ledger()
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
         self._generation = 0
@@ -103,6 +106,7 @@ class Supervisor:
             signal.signal(number, lambda *_: None)
         self._selector.register(self._signals, selectors.EVENT_READ)
         self._jobs = list(self._make_jobs())
+        self._ledger.begin(job.name for job in self._jobs)
         gc.collect()
         gc.freeze()  # what is there now is never collected in the children: their pages stay shared
         for job in self._jobs:
@@ -189,9 +193,11 @@ class Supervisor:
         except Exception as error:  # whatever is wrong with the new, the old goes on
             reason = str(error) if isinstance(error, PostaneError) else repr(error)
             log.error("reload_refused", reason=reason)
+            self._ledger.reloaded("refused")
             self._notifier.ready()
             return
         log.info("reloading")
+        self._ledger.reloaded("done")
         self._generation += 1
         self._jobs = jobs
         self._missing = []  # whom they would replace is of yesterday
@@ -251,7 +257,9 @@ class Supervisor:
                 self._selector.unregister(child.status)
             os.close(child.status)
             del self._children[child.status]
-            if child.stopping or self._stop_at:
+            told = child.stopping or bool(self._stop_at)
+            self._ledger.ended(child.job.name, child.pid, "stopped" if told else "died")
+            if told:
                 continue
             code = os.waitstatus_to_exitcode(status)
             log.error("worker_died", worker=child.job.name, pid=child.pid, code=code)
@@ -278,8 +286,10 @@ class Supervisor:
     def _check(self) -> None:
         now = time.monotonic()
         self._notifier.watchdog()
+        self._ledger.write()
         for child in self._children.values():
             if now - child.seen > _SILENT and not child.stopping:
+                self._ledger.hangs(child.job.name)
                 log.error("worker_hangs", worker=child.job.name, pid=child.pid, silent=round(now - child.seen))
                 with suppress(ProcessLookupError):
                     os.kill(child.pid, signal.SIGKILL)

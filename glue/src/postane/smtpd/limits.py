@@ -84,15 +84,18 @@ class Sessions:
         self._counts.clear(worker)
         self._places = _places_of_process()
         self.open = 0
+        self.entered = 0  # in all
+        self.refused = 0
         self._none_open = asyncio.Event()
 
     def enter(self, net: str) -> bool:
         """Counts one more; False, and not counted, if that is too many."""
-        if self.open >= self._places:
-            return False
         everyone, of_net = self._counts.of(net)
-        if everyone >= self._limits.connections or of_net >= self._limits.connections_per_peer:
+        limits = self._limits
+        if self.open >= self._places or everyone >= limits.connections or of_net >= limits.connections_per_peer:
+            self.refused += 1
             return False
+        self.entered += 1
         self.open += 1
         self._counts.add(self._worker, net, 1)
         return True

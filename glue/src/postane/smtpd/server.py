@@ -15,6 +15,7 @@ import fcntl
 import ssl
 import termios
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast
 
@@ -91,6 +92,8 @@ class Door:
         self.implicit_tls = facts.service is Service.SUBMISSIONS
         self.servers: set[Server] = set()
         self.draining = False
+        self.accepted: Counter[tuple[str, ...]] = Counter()  # messages, by (service,)
+        self.refused: Counter[tuple[str, ...]] = Counter()  # by (service, at what, code, enhanced code)
         # One look-up by the kind of event, not a chain of comparisons: five times for each message.
         self.hooks: dict[type[events.Event], Callable[[Server, Any], object]] = {
             events.Connected: lambda server, event: handler.handle_CONNECT(server),
@@ -101,6 +104,13 @@ class Door:
             events.Data: lambda server, event: handler.handle_start(server),
             events.Text: lambda server, event: handler.handle_DATA(server, event.size, event.fault),
         }
+
+    def count(self, kind: type[events.Event], reply: Reply) -> None:
+        """What the handler answered to an event."""
+        if reply.code >= 400:
+            self.refused[self.facts.service.value, kind.__name__.lower(), str(reply.code), reply.enhanced] += 1
+        elif kind is events.Text:
+            self.accepted[self.facts.service.value,] += 1
 
     def __call__(self) -> Server:
         """The protocol factory of asyncio's create_server."""
@@ -137,6 +147,7 @@ class Server(aiosmtpd.SMTP):
         self.tls = ""  # protocol and cipher
         self._net = ""
         self._waiting: asyncio.Future[object] | None = None
+        self._asked: type[events.Event] = events.Connected  # what the hook that waits was asked
         self._paused = False  # more has come than can be worked on while a hook waits
         self._deaf = False  # the peer does not read its replies
         self._parting = False  # the last reply was said, and the peer has not closed yet
@@ -247,6 +258,7 @@ class Server(aiosmtpd.SMTP):
                 self._flush()
                 if self.transport is not None:
                     self.transport.pause_reading()  # nothing more in clear: what comes next is the handshake
+                self._asked = kind
                 self._wait(self._start_tls())
                 return
             if kind is events.Reset:
@@ -258,11 +270,16 @@ class Server(aiosmtpd.SMTP):
                 self.event_handler.handle_failure(self, error)
                 answer = FAILED
             if type(answer) is Reply:
+                if answer.code >= 400:
+                    self.door.count(kind, answer)
                 dialogue.answer(answer)
             elif type(answer) is tuple:
+                if answer[0].code >= 400:
+                    self.door.count(kind, answer[0])
                 dialogue.answer(*answer)
             else:
                 self._flush()
+                self._asked = kind
                 self._wait(answer)
                 return
         said = self._flush()
@@ -294,19 +311,24 @@ class Server(aiosmtpd.SMTP):
                 self.event_handler.handle_failure(self, error)
             return
         if future.cancelled():
-            self.dialogue.answer(FAILED)
+            self._fail()
         elif (error := future.exception()) is not None:
             self.event_handler.handle_failure(self, error)
-            self.dialogue.answer(FAILED)
+            self._fail()
         else:
             match future.result():
                 case Reply() as reply:
+                    self.door.count(self._asked, reply)
                     self.dialogue.answer(reply)
                 case (Reply() as reply, sink):
                     self.dialogue.answer(reply, cast("Sink | None", sink))
                 case _:
                     pass  # TLS stands
         self._advance()
+
+    def _fail(self) -> None:
+        self.door.count(self._asked, FAILED)
+        self.dialogue.answer(FAILED)
 
     def _flush(self) -> bool:
         """Writes the replies that have gathered, in one block; True if there were any."""

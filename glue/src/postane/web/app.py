@@ -1,4 +1,4 @@
-"""The HTTP application: `/api/v1/health` tells whether the parts of this host answer.
+"""The HTTP application: `/api/v1/health` tells whether the parts of this host answer, `/q/` serves links of digests.
 
 200 {"status": "ok", "version": …, "checks": {"directory": "ok", "queue": "ok", "spool": "ok"}}
 503 with "status": "failing" and the reason beside the check that failed
@@ -17,6 +17,9 @@ from litestar.openapi import OpenAPIConfig
 from postane.admin import tenant
 from postane.admin.site import Site
 from postane.core.errors import PostaneError
+from postane.observe import scrape
+from postane.web.metrics import make_metrics
+from postane.web.quarantine import make_links
 
 
 class Health(msgspec.Struct):
@@ -41,7 +44,7 @@ def make_app(site: Site) -> Litestar:
         return Response(body, status_code=200 if good else 503)
 
     return Litestar(
-        [health],
+        [health, make_metrics(Path(site.config.runtime) / scrape.FOLDER), make_links(site.config)],
         openapi_config=OpenAPIConfig(title="Postane", version="1", path="/api/v1/schema"),
     )
 
