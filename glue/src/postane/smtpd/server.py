@@ -90,6 +90,7 @@ class Door:
         self.sessions = sessions
         self.tls = tls
         self.implicit_tls = facts.service is Service.SUBMISSIONS
+        self._name = facts.service.value
         self.servers: set[Server] = set()
         self.draining = False
         self.accepted: Counter[tuple[str, ...]] = Counter()  # messages, by (service,)
@@ -108,9 +109,9 @@ class Door:
     def count(self, kind: type[events.Event], reply: Reply) -> None:
         """What the handler answered to an event."""
         if reply.code >= 400:
-            self.refused[self.facts.service.value, kind.__name__.lower(), str(reply.code), reply.enhanced] += 1
+            self.refused[self._name, kind.__name__.lower(), str(reply.code), reply.enhanced] += 1
         elif kind is events.Text:
-            self.accepted[self.facts.service.value,] += 1
+            self.accepted[self._name,] += 1
 
     def __call__(self) -> Server:
         """The protocol factory of asyncio's create_server."""
