@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from postane.core.envelope import Recipient
 from postane.core.errors import TemporaryError
 from postane.core.peer import Service
 from postane.core.ports import Body, Claimed, Login, Resolved
-from postane.filters.base import Filter
+from postane.core.verdict import Suspect
+from postane.filters.base import Filter, Options
+from postane.filters.case import FilterCase, Policy
 from postane.filters.pipeline import Pipeline
 from postane.smtpd.dialogue import Facts
 from postane.smtpd.handler import MailHandler
@@ -36,6 +38,23 @@ from postane.spool.view import SpoolView
 from postane.spool.writer import SpoolWriter
 
 PEOPLE = {"ayse@demo.test", "mehmet@demo.test", "çiğdem@demo.test"}
+
+
+class FixedFilters:
+    """A core.ports.Filters of filters that are made already; everybody has the same policy."""
+
+    def __init__(self, filters: Sequence[Filter[Options]], suspect: Suspect = "junk") -> None:
+        self._policy = Policy(Pipeline(filters), suspect)
+
+    @property
+    def phases(self) -> frozenset[str]:
+        return self._policy.pipeline.phases
+
+    def open(self) -> FilterCase:
+        return FilterCase(lambda wishes: self._policy, self._policy.pipeline.judge)
+
+    async def close(self) -> None:
+        await self._policy.pipeline.close()
 
 
 class People:
@@ -110,7 +129,7 @@ class Wire:
         handler = MailHandler(
             Smtp(limits=self.limits, relay_from=self.relay_from),
             self.people,
-            Pipeline(self.filters),
+            FixedFilters(self.filters),
             self.spool,
             self.signer,
             time.time,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,11 +12,13 @@ from postane.config.model import Config
 from postane.core.address import Address
 from postane.core.envelope import Envelope, Recipient
 from postane.core.peer import Peer, Service
+from postane.core.ports import Resolved
 from postane.core.verdict import Verdict
 from postane.dns.shared import shared
 from postane.filters import registry
 from postane.filters.base import Tools
 from postane.filters.pipeline import Judged
+from postane.filters.policies import Policies
 from postane.spool.draft import Draft
 
 
@@ -58,9 +60,17 @@ def listed(config: Config) -> list[Listed]:
 
 
 async def try_message(
-    config: Config, message: bytes, peer: Peer, sender: str, recipients: Sequence[str]
+    config: Config,
+    message: bytes,
+    peer: Peer,
+    sender: str,
+    recipients: Sequence[str],
+    wishes: Mapping[str, tuple[str, ...]],
 ) -> list[Opinion]:
-    """Every filter's opinion in every phase, as if `peer` sent `message` (CRLF or LF) from `sender`; keeps nothing."""
+    """Every filter's opinion in every phase, as if `peer` sent `message` (CRLF or LF) from `sender`; keeps nothing.
+
+    `wishes` are the policies of recipients, and of the one who logged in, by address (see admin.policy.wishes_of).
+    """
     text = message.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     targets = [Address.parse(recipient) for recipient in recipients]
     envelope = Envelope(
@@ -71,25 +81,28 @@ async def try_message(
         client_ip=peer.ip,
         helo=peer.helo,
     )
-    pipeline = registry.make(config, Tools(config.host, config.dns, time.time, shared(config.dns), state=Path(config.state)))
+    tools = Tools(config.host, config.dns, time.time, shared(config.dns), state=Path(config.state))
+    policies = Policies(config.filters, tools)
+    case = policies.open()
     with TemporaryDirectory() as folder:
         body = Draft(Path(folder), "message", config.spool.large_message)
         body.append(text)
         try:
-            judged = await pipeline.judge("connect", lambda f: f.connect(peer))
-            judged += await pipeline.judge("mail", lambda f: f.mail(peer, sender))
+            await case.connect(peer)
+            await case.mail(peer, sender, wishes.get(peer.login, ()))
             for target in targets:
-                judged += await pipeline.judge("rcpt", lambda f, to=target: f.rcpt(peer, sender, to))  # type: ignore[misc]
-            judged += await pipeline.judge("data", lambda f: f.data(peer, envelope, body))
+                recipient = Recipient(target.key, str(target))
+                await case.rcpt(peer, sender, target, Resolved(True, (recipient,), policies=wishes))
+            await case.data(peer, envelope, body)
         finally:
-            await pipeline.close()
+            await policies.close()
             body.discard()
-    return [_opinion(one) for one in judged]
+    return [_opinion(one) for one in case.judged]
 
 
 def desk_peer(ip: str, helo: str, login: str = "") -> Peer:
     service = Service.SUBMISSION if login else Service.SMTP
-    return Peer(service, ip, 0, helo, True, "", login)
+    return Peer(service, ip, 0, helo, True, "", login, own=bool(login))
 
 
 def _opinion(one: Judged) -> Opinion:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from postane.cli import output
-from postane.cli.site import config_path
+from postane.cli.site import config_path, site
+from postane.core.errors import ServiceMissingError
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -43,20 +45,27 @@ def test(
 ) -> None:
     """Show every filter's verdict and time for a message; nothing is accepted, kept or sent.
 
+    What recipients, or the account of --login, want by their policies is asked for.
     Exit code 1 if any filter would refuse or defer it.
 
     Example: `postane filters test mail.eml --ip 192.0.2.1 --mail-from a@example.org --rcpt-to b@example.net`
     """
     from postane.admin import filters
+    from postane.admin.policy import wishes_of
     from postane.config.load import load
     from postane.filters.registry import check
     from postane.observe import log
 
     log.configure("error", "text")
     config = load(config_path(), check)
+    wishes: dict[str, tuple[str, ...]] = {}
     text = sys.stdin.buffer.read() if str(message) == "-" else message.read_bytes()
     peer = filters.desk_peer(ip, helo, login)
-    opinions = asyncio.run(filters.try_message(config, text, peer, sender, recipients or [f"postmaster@{config.host}"]))
+    to = recipients or [f"postmaster@{config.host}"]
+    with suppress(ServiceMissingError):  # a desk without a directory: the configuration's filters alone
+        here = site()
+        wishes = {address: wishes_of(here, address) for address in filter(None, [*to, login])}
+    opinions = asyncio.run(filters.try_message(config, text, peer, sender, to, wishes))
     if as_json:
         output.json(opinions)
     else:

@@ -23,7 +23,11 @@ NOUNS = {
     "directory": "The database behind domains and accounts.",
     "domain": "Hosted domains, their keys and their records.",
     "filters": "What judges mail, and what it would say of a message.",
+    "policy": "What tenants, domains and accounts change of the filters.",
+    "metrics": "What the processes of this host count.",
+    "quarantine": "Suspect mail that is kept apart, and what to do about it.",
     "queue": "What waits, why, and what to do about it.",
+    "senders": "Whose mail is refused, whose is trusted, and who may write.",
     "tenant": "Whose domains they are.",
     "daemon": "The services; systemd runs them.",
 }

@@ -6,8 +6,8 @@ the queue knows delivery, bounces and the spool only by these. `daemon` puts the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from postane.core.address import Address
@@ -15,7 +15,7 @@ from postane.core.envelope import Envelope, Recipient
 from postane.core.outcome import Action, Outcome, Progress
 from postane.core.peer import Peer
 from postane.core.reply import Reply
-from postane.core.verdict import Verdict
+from postane.core.verdict import Ruling, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +24,23 @@ class Resolved:
 
     `known_domain`: the domain is hosted here. `targets`: where mail for the address goes, aliases already followed
     (local mailboxes by their key, remote addresses as given); empty with a known domain means: no such mailbox.
-    `tenant` owns the domain.
+    `tenant` owns the domain. `policies` holds, by the address of a target, what its tenant, domain and account want
+    of the filters (see filters.policies), the widest first; a target that is not there has no wishes.
     """
 
     known_domain: bool
     targets: tuple[Recipient, ...] = ()
     tenant: str = ""
+    policies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A successful login: the account's key (normal address) and its tenant."""
+    """A successful login: the account's key (normal address), its tenant, and what they want of the filters."""
 
     account: str
     tenant: str = ""
+    policies: tuple[str, ...] = ()
 
 
 class Directory(Protocol):
@@ -60,20 +63,47 @@ class Directory(Protocol):
         ...
 
 
-class Filters(Protocol):
-    """The filter pipeline, one method a phase. Never raises: a failing filter has become a Verdict."""
+class Case(Protocol):
+    """The filters of one session. Never raises: a failing filter has become a Verdict.
+
+    A refusal at connect or MAIL is kept for RCPT, where the recipient's own policy decides, unless it is `at_once`.
+    `wishes` are the policies of the one who logged in, as Login has them.
+    """
 
     async def connect(self, peer: Peer) -> Verdict: ...
 
-    async def mail(self, peer: Peer, sender: str) -> Verdict: ...
+    async def mail(self, peer: Peer, sender: str, wishes: tuple[str, ...] = ()) -> Verdict:
+        """Begins a transaction: what was said of an earlier one is forgotten."""
+        ...
 
-    async def rcpt(self, peer: Peer, sender: str, recipient: Address) -> Verdict: ...
+    async def rcpt(
+        self, peer: Peer, sender: str, recipient: Address, resolved: Resolved
+    ) -> tuple[Verdict, tuple[Recipient, ...]]:
+        """Which of the targets take the message; if none does, the verdict refuses."""
+        ...
 
-    async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict: ...
+    async def unknown(self, peer: Peer, sender: str, recipient: Address) -> Verdict:
+        """For a recipient who does not exist: what refuses is said in place of 550 5.1.1."""
+        ...
+
+    async def data(self, peer: Peer, envelope: Envelope, body: Body) -> list[Ruling]:
+        """A ruling for each group of recipients who were accepted in `rcpt`; every one is in just one of them."""
+        ...
+
+
+class Filters(Protocol):
+    """The filters of a worker."""
 
     @property
     def phases(self) -> frozenset[str]:
-        """The phases ("connect", "mail", "rcpt", "data") in which any filter is active; others need no call."""
+        """The phases ("connect", "mail", "rcpt", "data") in which a filter of the configuration is active.
+
+        Recipients and logins with wishes of their own may have others.
+        """
+        ...
+
+    def open(self) -> Case:
+        """For one session."""
         ...
 
     async def close(self) -> None:
@@ -227,12 +257,62 @@ class Transport(Protocol):
     async def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """`cost` is taken from the bucket `key`, if `need` is in it (None: as much as is taken).
+
+    The bucket holds `burst` and fills by `rate` a second; one that nobody knows is full. Both are above 0.
+    """
+
+    key: str
+    cost: float
+    rate: float
+    burst: float
+    need: float | None = None
+
+
+class Store(Protocol):
+    """A memory that the workers of a host share, and several hosts where it is a server: limits, counters, facts.
+
+    What is in it may be lost without harm, and it forgets by itself. All raise TemporaryError when it cannot answer.
+    """
+
+    async def take(self, key: str, cost: float, rate: float, burst: float) -> float:
+        """Takes `cost` from a bucket (GCRA): 0.0 granted, else the seconds until it would be, and nothing is taken.
+
+        What is more than `burst` is never granted: infinity.
+        """
+        ...
+
+    async def take_all(self, charges: Sequence[Charge]) -> list[float]:
+        """As `take` for each, but all or nothing: where one is not granted none is taken. Keys differ."""
+        ...
+
+    async def get(self, key: str) -> str | None:
+        """What `put` or `add` left there; None if nothing did or its time is over."""
+        ...
+
+    async def put(self, key: str, value: str, seconds: float) -> None:
+        """Kept for `seconds`."""
+        ...
+
+    async def add(self, key: str, by: int, seconds: float) -> int:
+        """Adds to a counter and returns its value. Its time begins with the first that is added, at 0."""
+        ...
+
+    async def close(self) -> None:
+        """Gives back connections; who asks again gets new ones."""
+        ...
+
+
 Now = Callable[[], float]
 """Seconds since the epoch; injected so that tests turn the clock by themselves."""
 
 
 __all__ = [
     "Body",
+    "Case",
+    "Charge",
     "Claimed",
     "Destination",
     "Directory",
@@ -245,5 +325,6 @@ __all__ = [
     "Reply",
     "Resolved",
     "Routes",
+    "Store",
     "Transport",
 ]

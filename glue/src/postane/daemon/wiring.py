@@ -9,14 +9,15 @@ from postane.config.model import Config
 from postane.daemon.smtpd import Parts
 from postane.directory.lookup import Lookup
 from postane.dns.shared import shared
-from postane.filters import registry
 from postane.filters.base import Tools
 from postane.filters.dkim_sign import DkimSigner, SigningKey
+from postane.filters.policies import Policies
+from postane.observe.metrics import Metrics
 from postane.storage.place import url_of
 from postane.storage.reader import open_reader
 
 
-def smtp_parts(config: Config) -> Parts:
+def smtp_parts(config: Config, metrics: Metrics) -> Parts:
     """For an SMTP worker, made in it."""
     lookup = make_lookup(config)
     signer = None
@@ -26,8 +27,8 @@ def smtp_parts(config: Config) -> Parts:
             return [SigningKey(key.selector, key.algorithm, key.path) for key in lookup.signing_keys(domain)]
 
         signer = DkimSigner(keys, time.time)
-    pipeline = registry.make(config, Tools(config.host, config.dns, time.time, shared(config.dns), state=Path(config.state)))
-    return Parts(lookup, pipeline, signer)
+    tools = Tools(config.host, config.dns, time.time, shared(config.dns), metrics, Path(config.state))
+    return Parts(lookup, Policies(config.filters, tools), signer)
 
 
 def make_lookup(config: Config) -> Lookup:

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 import math
 import os
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -151,7 +152,8 @@ class Lookup:
             return None, []
         with self._reader.snapshot() as ask:
             rows = ask(_CREDENTIALS, address=key)
-        return (Login(key, rows[0][1]), [hashed for hashed, _ in rows]) if rows else (None, [])
+            wishes = _wishes(ask, key, key.rpartition("@")[2]) if rows else ()
+        return (Login(key, rows[0][1], wishes), [hashed for hashed, _ in rows]) if rows else (None, [])
 
     async def may_send_as(self, account: str, sender: Address) -> bool:
         own = sender.without_tag(self._separator).key
@@ -267,6 +269,15 @@ _CREDENTIALS = """
     JOIN domains ON domains.id = accounts.domain_id JOIN tenants ON tenants.id = domains.tenant_id
     JOIN credentials ON credentials.account_id = accounts.id
     WHERE accounts.address = :address AND accounts.active AND domains.active"""
+_ANY_POLICY = "SELECT 1 FROM policies LIMIT 1"
+_POLICIES = """
+    SELECT document, 0 FROM policies JOIN domains ON policies.tenant_id = domains.tenant_id
+    WHERE domains.name = :domain
+    UNION ALL SELECT document, 1 FROM policies JOIN domains ON policies.domain_id = domains.id
+    WHERE domains.name = :domain
+    UNION ALL SELECT document, 2 FROM policies JOIN accounts ON policies.account_id = accounts.id
+    WHERE accounts.address = :address
+    ORDER BY 2"""
 _KEYS = """
     SELECT dkim_keys.selector, dkim_keys.algorithm, dkim_keys.public_key
     FROM dkim_keys JOIN domains ON domains.id = dkim_keys.domain_id
@@ -290,6 +301,7 @@ def resolve(ask: Ask, address: Address, host: str, separator: str = "+") -> Reso
     _, _, active, tenant = domain
     if not active:
         return Resolved(True, (), tenant)
+    asked = address
     ends: dict[str, Recipient] = {}
     followed: set[int] = set()
     waiting = [address]
@@ -305,7 +317,25 @@ def resolve(ask: Ask, address: Address, host: str, separator: str = "+") -> Reso
         elif alias and alias not in followed:
             followed.add(alias)
             waiting += [Address.parse(target) for (target,) in reversed(ask(_TARGETS, alias=alias))]
-    return Resolved(True, tuple(ends.values()), tenant)
+    return Resolved(True, tuple(ends.values()), tenant, _policies(ask, ends.values(), asked.key_domain))
+
+
+def _policies(ask: Ask, targets: Collection[Recipient], domain: str) -> Mapping[str, tuple[str, ...]]:
+    """What each target wants of the filters; for one elsewhere it is what the domain wants that leads there."""
+    if not targets or not ask(_ANY_POLICY):
+        return {}
+    wishes = {}
+    for target in targets:
+        own = domain if target.kind == "remote" else target.address.rpartition("@")[2]
+        if wanted := _wishes(ask, target.address, own):
+            wishes[target.address] = wanted
+    return wishes
+
+
+def _wishes(ask: Ask, address: str, domain: str) -> tuple[str, ...]:
+    """The `filters` part of the policies of tenant, domain and account, those that have one."""
+    documents = [json.loads(text) for text, _ in ask(_POLICIES, address=address, domain=domain)]
+    return tuple(json.dumps(one["filters"], sort_keys=True) for one in documents if one.get("filters"))
 
 
 def _step(ask: Ask, address: Address, domain: Row, separator: str) -> tuple[str, int]:

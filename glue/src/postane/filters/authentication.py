@@ -75,6 +75,7 @@ class Options(base.Options, frozen=True):
 
 class Authentication(base.Filter[Options]):
     name = "authentication"
+    members = True
     options_type = Options
 
     def __init__(self, options: Options, tools: base.Tools) -> None:

@@ -1,12 +1,14 @@
-"""Runs the filters of a phase side by side, each within its time, and combines what they say.
+"""Runs filters side by side, each within its time, and sees to it that what they say can be used.
 
-A filter that raises, or is late, has the verdict of its failure policy: DEFER (451) unless its options say otherwise.
-Never raises itself (core.ports.Filters).
+A filter that raises, is late or returns rubbish has the verdict of its failure policy: DEFER (451) unless its options
+say otherwise. Nothing here raises.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -17,14 +19,21 @@ from postane.core.envelope import Envelope
 from postane.core.peer import Peer
 from postane.core.ports import Body
 from postane.core.reply import Reply
-from postane.core.verdict import Verdict, combine
+from postane.core.verdict import ACCEPT, Decision, Verdict, combine
 from postane.filters.base import FAILURES, PHASES, Filter, Options
 from postane.observe.log import get_logger
 from postane.observe.metrics import Metrics
 
 log = get_logger("filters")
 
-_Call = Callable[[Filter[Options]], Coroutine[Any, Any, Verdict]]
+_OURS = "postane."  # modules whose filters let themselves be cancelled
+
+Call = Callable[[Filter[Options]], Coroutine[Any, Any, Verdict]]
+
+_NAME = re.compile(r"[!-9;-~]{1,76}")  # RFC 5322 section 3.6.8
+_LOOSE_END = re.compile(r"\r(?!\n)|(?<!\r)\n|\r\n(?![ \t])|\0")  # what would end a header field before its end
+_STATUS = re.compile(r"(?:[245]\.\d{1,3}\.\d{1,3})?")  # RFC 3463
+_MOST = 65_536  # octets of a header field
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,62 +46,76 @@ class Judged:
     seconds: float
 
 
-class Pipeline:
-    """The filters of one worker, in the order of the configuration. `seconds` bounds one phase as a whole."""
+class Judge:
+    """Asks filters. `seconds` bounds one phase as a whole: they run side by side."""
 
-    def __init__(
-        self, filters: Sequence[Filter[Options]] = (), seconds: float = 30.0, metrics: Metrics | None = None
-    ) -> None:
-        self.filters = tuple(filters)
+    def __init__(self, seconds: float = 30.0, metrics: Metrics | None = None) -> None:
         self._seconds = seconds
-        self._metrics = metrics
-        self._by_phase = {phase: [f for f in filters if phase in f.phases()] for phase in PHASES}
+        self._metrics = metrics or Metrics()
+        self._left: set[asyncio.Future[Verdict | BaseException]] = set()
 
-    @property
-    def phases(self) -> frozenset[str]:
-        return frozenset(phase for phase, filters in self._by_phase.items() if filters)
-
-    async def connect(self, peer: Peer) -> Verdict:
-        return _together(await self.judge("connect", lambda f: f.connect(peer)))
-
-    async def mail(self, peer: Peer, sender: str) -> Verdict:
-        return _together(await self.judge("mail", lambda f: f.mail(peer, sender)))
-
-    async def rcpt(self, peer: Peer, sender: str, recipient: Address) -> Verdict:
-        return _together(await self.judge("rcpt", lambda f: f.rcpt(peer, sender, recipient)))
-
-    async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict:
-        return _together(await self.judge("data", lambda f: f.data(peer, envelope, body)))
-
-    async def judge(self, phase: str, call: _Call) -> list[Judged]:
-        """What each filter of the phase says, in the order of the configuration."""
-        filters = self._by_phase[phase]
+    async def all(self, filters: Sequence[Filter[Options]], phase: str, calls: Sequence[Call]) -> list[Judged]:
+        """What each of the filters says, in order; `calls` has the question for each."""
         if len(filters) == 1:  # no task for a single one: it is the common case, and a task costs as much as a parse
-            return [await self._judge(filters[0], phase, call)]
-        return list(await asyncio.gather(*(self._judge(f, phase, call) for f in filters)))
+            return [await self.one(filters[0], phase, calls[0])]
+        return list(await asyncio.gather(*map(self.one, filters, [phase] * len(filters), calls)))
 
-    async def close(self) -> None:
-        for one in self.filters:
-            await one.close()
-
-    async def _judge(self, judge: Filter[Options], phase: str, call: _Call) -> Judged:
+    async def one(self, judge: Filter[Options], phase: str, call: Call) -> Judged:
         begun = time.monotonic()
         limit = min(judge.options.timeout, self._seconds)
         try:
-            async with asyncio.timeout(limit):
-                verdict = await call(judge)
-            if not isinstance(verdict, Verdict):
-                verdict = self._failed(judge, phase, f"returned {type(verdict).__name__} instead of a Verdict")
-        except Exception as error:  # whatever a filter does, the mail's fate is decided here
+            if type(judge).__module__.startswith(_OURS):
+                async with asyncio.timeout(limit):
+                    verdict = await call(judge)
+            else:
+                verdict = await self._apart(judge, call, limit)
+            if fault := _fault(verdict):
+                verdict = self._failed(judge, phase, fault)
+        except GeneratorExit:
+            raise
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise  # the peer has gone, or this process goes
+            verdict = self._failed(judge, phase, "cancelled itself")
+        except BaseException as error:  # whatever a filter does, sys.exit too: the mail's fate is decided here
             reason = f"late after {limit:g} s" if isinstance(error, TimeoutError) else repr(error)
             verdict = self._failed(judge, phase, reason)
-        return Judged(judge.name, phase, verdict, time.monotonic() - begun)
+        seconds = time.monotonic() - begun
+        self._metrics.seconds("postane_filter_seconds", "Time of a call", seconds, filter=judge.name, phase=phase)
+        self._metrics.count(
+            "postane_filter_verdicts_total",
+            "What filters said",
+            filter=judge.name,
+            phase=phase,
+            decision=verdict.decision.name.lower(),
+        )
+        return Judged(judge.name, phase, verdict, seconds)
+
+    async def _apart(self, judge: Filter[Options], call: Call, limit: float) -> Verdict:
+        """Asks a filter of somebody else's in a task of its own, which is left behind if it does not let itself be
+        cancelled. Raises TimeoutError, and what the filter raises.
+        """
+        task = asyncio.ensure_future(contained(call, judge))
+        try:
+            await asyncio.wait((task,), timeout=limit)
+        finally:
+            if not task.done():
+                task.cancel()
+                self._left.add(task)
+                task.add_done_callback(self._left.discard)
+        if not task.done():
+            raise TimeoutError
+        result = task.result()
+        if isinstance(result, GeneratorExit):
+            raise RuntimeError(repr(result))  # it does not stand for the end of our own coroutine
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     def _failed(self, judge: Filter[Options], phase: str, reason: str) -> Verdict:
         policy = judge.options.on_failure
         log.error("filter_failed", filter=judge.name, phase=phase, reason=reason, then=policy)
-        if self._metrics is not None:
-            self._metrics.count("postane_filter_failures_total", "Filters that failed", filter=judge.name, phase=phase)
+        self._metrics.count("postane_filter_failures_total", "Filters that failed", filter=judge.name, phase=phase)
         replies = {
             "defer": Reply(451, "4.7.1", "A check could not be made; try again later"),
             "reject": Reply(554, "5.7.1", "A check could not be made"),
@@ -102,5 +125,79 @@ class Pipeline:
         return Verdict(FAILURES[policy], f"{judge.name}: {reason}", replies.get(policy), marked)
 
 
-def _together(judged: Sequence[Judged]) -> Verdict:
-    return combine(one.verdict for one in judged)
+class Pipeline:
+    """Filters that judge together, in the order of the configuration."""
+
+    def __init__(self, filters: Sequence[Filter[Options]] = (), judge: Judge | None = None) -> None:
+        self.filters = tuple(filters)
+        self.judge = judge or Judge()
+        self._by_phase = {phase: tuple(f for f in filters if phase in f.phases()) for phase in PHASES}
+
+    @property
+    def phases(self) -> frozenset[str]:
+        return frozenset(phase for phase, filters in self._by_phase.items() if filters)
+
+    def of(self, phase: str, *, own: bool = False) -> tuple[Filter[Options], ...]:
+        """The filters of a phase; `own`: those that judge our own users too."""
+        filters = self._by_phase[phase]
+        return tuple(one for one in filters if one.members) if own else filters
+
+    async def connect(self, peer: Peer) -> Verdict:
+        return await self._all("connect", lambda f: f.connect(peer))
+
+    async def mail(self, peer: Peer, sender: str) -> Verdict:
+        return await self._all("mail", lambda f: f.mail(peer, sender))
+
+    async def rcpt(self, peer: Peer, sender: str, recipient: Address) -> Verdict:
+        return await self._all("rcpt", lambda f: f.rcpt(peer, sender, recipient))
+
+    async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict:
+        return await self._all("data", lambda f: f.data(peer, envelope, body))
+
+    async def _all(self, phase: str, call: Call) -> Verdict:
+        filters = self._by_phase[phase]
+        return combine(one.verdict for one in await self.judge.all(filters, phase, [call] * len(filters)))
+
+    async def close(self) -> None:
+        for one in self.filters:
+            await one.close()
+
+
+async def contained(call: Call, judge: Filter[Options]) -> Verdict | BaseException:
+    """What a filter says or raises, as a value: an exit raised in a task would end the event loop and the worker."""
+    try:
+        return await call(judge)
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return error
+
+
+def _fault(verdict: object) -> str:
+    """Why what a filter returned cannot be used: it would break the dialogue or the message; "" if it can.
+
+    Raises whatever parts of the wrong type raise.
+    """
+    if verdict is ACCEPT:
+        return ""
+    if not isinstance(verdict, Verdict):
+        return f"returned {type(verdict).__name__} instead of a Verdict"
+    if not isinstance(verdict.decision, Decision):
+        return f"decides {verdict.decision!r}"
+    if not math.isfinite(verdict.score):
+        return f"has the score {verdict.score}"
+    for name, value in verdict.headers:
+        if not _NAME.fullmatch(name) or _LOOSE_END.search(value) or len(value.encode()) > _MOST:
+            return f"wants a header that is none: {name!r}"
+    for at, octets in verdict.patches:
+        if at < 0 or not isinstance(octets, bytes):
+            return f"wants octets replaced at {at!r}"
+    if any(not address.isprintable() for address in verdict.copies):
+        return "wants a copy sent to what is no address"
+    if (reply := verdict.reply) is not None and verdict.decision in (Decision.DEFER, Decision.REJECT):
+        fits = reply.temporary if verdict.decision is Decision.DEFER else 500 <= reply.code < 600
+        if not fits:
+            return f"answers {reply.code} where it means {verdict.decision.name}"
+        if not reply.text.replace("\n", "").isprintable() or not _STATUS.fullmatch(reply.enhanced):
+            return "answers with a reply that would end before its end"
+    return ""

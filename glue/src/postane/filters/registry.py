@@ -1,4 +1,4 @@
-"""Finds filters by their name and makes them from the configuration.
+"""Finds filters by their name, and reads their options from the configuration.
 
 Built-in ones are named here; a Python package adds its own by the entry point group `postane.filters`
 (name = "package.module:Class"). A module is imported only if its filter is used.
@@ -13,16 +13,22 @@ import msgspec
 
 from postane.config.load import WrongValueError
 from postane.config.model import Config, Filters
-from postane.filters.base import Filter, Options, Tools
-from postane.filters.pipeline import Pipeline
-from postane.observe.metrics import Metrics
+from postane.filters.base import Filter, Options
+from postane.filters.store.place import parse
 
 GROUP = "postane.filters"
 
 BUILTIN = {
     "authentication": "postane.filters.authentication:Authentication",
+    "backscatter": "postane.filters.backscatter:Backscatter",
+    "clamav": "postane.filters.clamav:ClamAV",
+    "dnsbl": "postane.filters.dnsbl:Dnsbl",
+    "greylist": "postane.filters.greylist:Greylist",
     "helo": "postane.filters.helo:HeloName",
     "iprev": "postane.filters.iprev:Iprev",
+    "journal": "postane.filters.journal:Journal",
+    "lists": "postane.filters.lists:Lists",
+    "rates": "postane.filters.rates:Rates",
     "rspamd": "postane.filters.rspamd:Rspamd",
     "spf": "postane.filters.spf:Spf",
 }
@@ -61,11 +67,7 @@ def options(settings: Filters) -> Iterator[tuple[type[Filter[Options]], Options]
 
 
 def check(config: Config) -> None:
-    """For config.load: all filters are known and their options good. Raises WrongValueError."""
+    """For config.load: all filters are known, their options and their store good. Raises WrongValueError."""
+    parse(config.filters.store)
     for _ in options(config.filters):
         pass
-
-
-def make(config: Config, tools: Tools, metrics: Metrics | None = None) -> Pipeline:
-    """The pipeline of one worker."""
-    return Pipeline([found(given, tools) for found, given in options(config.filters)], config.filters.seconds, metrics)

@@ -59,6 +59,7 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 class Rspamd(base.Filter[Options]):
     name = "rspamd"
+    members = True
     options_type = Options
 
     def __init__(self, options: Options, tools: base.Tools) -> None:

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from typing import Any, Protocol
 
 from postane.config.model import Smtp
 from postane.core.address import Address
-from postane.core.envelope import Envelope, Recipient
+from postane.core.envelope import Envelope, Notify, Recipient
 from postane.core.errors import PostaneError, SpoolFullError, TemporaryError
 from postane.core.peer import Peer, Service
-from postane.core.ports import Body, Directory, Filters, Now, Resolved
+from postane.core.ports import Body, Case, Directory, Filters, Now, Resolved
 from postane.core.reply import Reply
-from postane.core.verdict import Decision, Verdict
+from postane.core.verdict import ACCEPT, Ruling, Verdict
 from postane.observe.log import get_logger, info_many
 from postane.smtpd import events, text
 from postane.smtpd.dialogue import OK, Sink, too_big
+from postane.smtpd.filing import DEFERRED, Parcel, Refusal, file, reply_of
 from postane.smtpd.received import received
 from postane.smtpd.server import Answer, Server
 
@@ -42,7 +43,6 @@ BARE_NEWLINE = Reply(550, "5.6.11", "The message has a bare CR or LF; lines end 
 NUL = Reply(550, "5.6.0", "The message has a NUL octet")
 LOGIN_OK = Reply(235, "2.7.0", "Authentication successful")
 LOGIN_FAILED = Reply(535, "5.7.8", "Name or password is wrong")
-DEFERRED = Reply(451, "4.7.1", "Not now; try again later")
 
 _RECEIVED = re.compile(rb"^received:", re.IGNORECASE | re.MULTILINE)
 
@@ -98,6 +98,8 @@ class Standing:
     account: str = ""
     tenant: str = ""
     relays: bool = False  # may send anywhere without a login
+    wishes: tuple[str, ...] = ()  # what the account, its domain and its tenant want of the filters
+    case: Case | None = None  # the filters of this session, once any of them is asked
     transaction: Transaction | None = None
 
 
@@ -120,6 +122,7 @@ class MailHandler:
         self._directory = directory
         self._filters = filters
         self._phases = filters.phases
+        self._asks_envelope = bool(filters.phases - {"data"})
         self._intake = intake
         self._signer = signer
         self._now = now
@@ -137,8 +140,8 @@ class MailHandler:
         if greeting is None:
             greeting = Reply(220, "", f"{server.hostname} {self._settings.banner}")
             self._greetings[server.hostname] = greeting
-        if server.door.facts.service is Service.SMTP and "connect" in self._phases:
-            return self._judged(self._filters.connect(self._peer(server)), greeting)
+        if "connect" in self._phases:
+            return self._judged(self._case(server).connect(self._peer(server)), greeting)
         return greeting
 
     def handle_EHLO(self, server: Server, name: str, extended: bool) -> Answer:
@@ -180,7 +183,7 @@ class MailHandler:
             log.warning("auth_failed", client_ip=server.ip, login=login[:256], service=server.door.facts.service.value)
             return LOGIN_FAILED
         standing = self._standing(server)
-        standing.account, standing.tenant = found.account, found.tenant
+        standing.account, standing.tenant, standing.wishes = found.account, found.tenant, found.policies
         log.info("auth_ok", client_ip=server.ip, login=found.account, service=server.door.facts.service.value)
         return LOGIN_OK
 
@@ -193,16 +196,16 @@ class MailHandler:
             self.handle_reset(server)
         standing.transaction = Transaction(sender=command.sender)
         if standing.account:
-            return self._check_sender(standing, command.sender)
-        if "mail" in self._phases:
-            return self._judged(self._filters.mail(self._peer(server), str(command.sender or "")), SENDER_OK)
+            return self._check_sender(server, standing, command.sender)
+        if self._asks_envelope or standing.case is not None:
+            return self._judge_sender(server, command.sender)
         return SENDER_OK
 
     def handle_RCPT(self, server: Server, event: events.Rcpt) -> Answer:
         resolved = self._directory.resolve_cached(event.command.recipient)
-        if resolved is not None and "rcpt" not in self._phases:
-            return self._take_recipient(server, event, resolved)
-        return self._look_up(server, event, resolved)
+        if resolved is None:
+            return self._look_up(server, event)
+        return self._take_recipient(server, event, resolved)
 
     def handle_start(self, server: Server) -> tuple[Reply, Sink | None]:
         """DATA or BDAT: the text may come, into a draft of the spool."""
@@ -255,9 +258,10 @@ class MailHandler:
         head = received(
             peer, server.hostname, envelope.id, envelope.received_at, smtputf8=envelope.smtputf8, recipient=sole
         )
-        if "data" in self._phases or (standing.account and self._signer is not None):
+        if "data" in self._phases or standing.case is not None or (standing.account and self._signer is not None):
             return self._filter_and_keep(server, transaction, peer, envelope, head)
-        return self._keep(server, transaction, envelope, head)
+        standing.transaction = None  # from here on the draft is the spool's: a lost connection does not discard it
+        return self._keep(envelope, head, draft)
 
     def recipients(self, server: Server) -> list[str]:
         transaction = self._standing(server).transaction
@@ -284,16 +288,25 @@ class MailHandler:
         assert transaction is not None
         return transaction
 
+    def _case(self, server: Server) -> Case:
+        standing = self._standing(server)
+        if standing.case is None:
+            standing.case = self._filters.open()
+        return standing.case
+
     def _peer(self, server: Server) -> Peer:
-        dialogue = server.dialogue
+        dialogue, standing = server.dialogue, self._standing(server)
+        service = server.door.facts.service
         return Peer(
-            service=server.door.facts.service,
+            service=service,
             ip=server.ip,
             port=server.port,
             helo=dialogue.helo,
             esmtp=dialogue.extended,
             tls=server.tls,
-            login=self._standing(server).account,
+            login=standing.account,
+            own=standing.relays or service is not Service.SMTP,  # the other doors are for our users
+            tenant=standing.tenant,
         )
 
     def _relays(self, server: Server) -> bool:
@@ -304,37 +317,36 @@ class MailHandler:
 
     async def _judged(self, asked: Awaitable[Verdict], otherwise: Reply) -> Reply:
         """The reply that a filter's verdict asks for before any text; quarantine is a matter of the data phase."""
-        return _reply_of(await asked) or otherwise
+        return reply_of(await asked) or otherwise
 
-    async def _check_sender(self, standing: Standing, sender: Address | None) -> Reply:
+    async def _check_sender(self, server: Server, standing: Standing, sender: Address | None) -> Reply:
         try:
-            if sender is None or await self._directory.may_send_as(standing.account, sender):
-                return SENDER_OK
+            if sender is not None and not await self._directory.may_send_as(standing.account, sender):
+                log.warning("sender_refused", login=standing.account, sender=str(sender))
+                return NOT_YOUR_SENDER
         except TemporaryError as error:
             log.error("directory_failed", reason=str(error))
             return CANNOT_LOOK_UP
-        log.warning("sender_refused", login=standing.account, sender=str(sender))
-        return NOT_YOUR_SENDER
+        if self._asks_envelope or standing.wishes:
+            return await self._judge_sender(server, sender)
+        return SENDER_OK
 
-    async def _look_up(self, server: Server, event: events.Rcpt, resolved: Resolved | None) -> Reply:
+    async def _judge_sender(self, server: Server, sender: Address | None) -> Reply:
+        wishes = self._standing(server).wishes
+        return await self._judged(self._case(server).mail(self._peer(server), str(sender or ""), wishes), SENDER_OK)
+
+    async def _look_up(self, server: Server, event: events.Rcpt) -> Reply:
         try:
-            if resolved is None:
-                resolved = await self._directory.resolve(event.command.recipient)
+            resolved = await self._directory.resolve(event.command.recipient)
         except TemporaryError as error:
             log.error("directory_failed", reason=str(error))
             return CANNOT_LOOK_UP
-        transaction = self._transaction(server)
-        if "rcpt" in self._phases and not self._standing(server).account and resolved.targets:
-            sender = str(transaction.sender or "")
-            verdict = await self._filters.rcpt(self._peer(server), sender, event.command.recipient)
-            if (reply := _reply_of(verdict)) is not None:
-                return reply
-        return self._take_recipient(server, event, resolved)
+        taken = self._take_recipient(server, event, resolved)
+        return taken if isinstance(taken, Reply) else await taken
 
-    def _take_recipient(self, server: Server, event: events.Rcpt, resolved: Resolved) -> Reply:
+    def _take_recipient(self, server: Server, event: events.Rcpt, resolved: Resolved) -> Reply | Awaitable[Reply]:
         command = event.command
         address = str(command.recipient)
-        transaction = self._transaction(server)
         standing = self._standing(server)
         if not resolved.known_domain:
             if not standing.account and not standing.relays:
@@ -342,13 +354,43 @@ class MailHandler:
                 return NO_RELAY
             if not _can_receive(command.recipient):
                 return NO_SUCH_DOMAIN
-            targets: tuple[Recipient, ...] = (Recipient(address=address, kind="remote"),)
+            resolved = Resolved(False, (Recipient(address=address, kind="remote"),))
         elif not resolved.targets:
+            if "unknown" in self._phases:
+                return self._judge_unknown(server, command.recipient)
             log.info("recipient_refused", client_ip=server.ip, recipient=address, reply=str(NO_MAILBOX))
             return NO_MAILBOX
-        else:
-            targets = resolved.targets
-            transaction.tenant = transaction.tenant or resolved.tenant
+        if self._asks_envelope or standing.case is not None or resolved.policies:
+            return self._judge_recipient(server, event, resolved)
+        return self._add(server, event, resolved, resolved.targets)
+
+    async def _judge_recipient(self, server: Server, event: events.Rcpt, resolved: Resolved) -> Reply:
+        recipient = event.command.recipient
+        sender = str(self._transaction(server).sender or "")
+        verdict, targets = await self._case(server).rcpt(self._peer(server), sender, recipient, resolved)
+        if (reply := reply_of(verdict)) is not None:
+            log.info(
+                "recipient_refused",
+                client_ip=server.ip,
+                sender=sender,
+                recipient=str(recipient),
+                reply=str(reply),
+                reason=verdict.why,
+            )
+            return reply
+        return self._add(server, event, resolved, targets)
+
+    async def _judge_unknown(self, server: Server, recipient: Address) -> Reply:
+        sender = str(self._transaction(server).sender or "")
+        reply = reply_of(await self._case(server).unknown(self._peer(server), sender, recipient)) or NO_MAILBOX
+        log.info("recipient_refused", client_ip=server.ip, recipient=str(recipient), reply=str(reply))
+        return reply
+
+    def _add(self, server: Server, event: events.Rcpt, resolved: Resolved, targets: Iterable[Recipient]) -> Reply:
+        command = event.command
+        transaction = self._transaction(server)
+        transaction.tenant = transaction.tenant or resolved.tenant
+        address = str(command.recipient)
         for target in targets:
             transaction.recipients.setdefault(
                 target.address, Recipient(target.address, address, target.kind, command.notify, command.orcpt)
@@ -377,20 +419,28 @@ class MailHandler:
     ) -> Reply:
         draft = transaction.draft
         assert draft is not None
-        if "data" in self._phases:
-            verdict = await self._filters.data(peer, envelope, draft)
-            if (reply := _reply_of(verdict)) is not None:
+        parcels = [Parcel(envelope.recipients)]
+        if "data" in self._phases or self._standing(server).case is not None:
+            rulings = await self._case(server).data(peer, envelope, draft)
+            filed = file(rulings, own=peer.own)
+            if isinstance(filed, Refusal):
                 self.handle_reset(server)
-                log.info("refused", trace_id=envelope.id, client_ip=peer.ip, reply=str(reply), reason=verdict.why)
-                return reply
-            head += b"".join(f"{name}: {value}\r\n".encode() for name, value in verdict.headers)
-            if verdict.patches:
-                try:
-                    await asyncio.get_running_loop().run_in_executor(None, draft.overwrite, verdict.patches)
-                except SpoolFullError as error:
-                    self.handle_reset(server)
-                    log.error("spool_full", trace_id=envelope.id, reason=str(error))
-                    return NO_ROOM
+                log.info("refused", trace_id=envelope.id, client_ip=peer.ip, reply=str(filed.reply), reason=filed.why)
+                return filed.reply
+            parcels = filed
+            for ruling in rulings:
+                if (verdict := ruling.verdict).decision is not ACCEPT.decision:
+                    to = [recipient.address for recipient in ruling.recipients]
+                    log.info("suspect", trace_id=envelope.id, to=to, suspect=ruling.suspect, reason=verdict.why)
+            try:
+                parcels += await self._copies(rulings)
+                patches = {patch for ruling in rulings for patch in ruling.verdict.patches}
+                if patches:
+                    await asyncio.get_running_loop().run_in_executor(None, draft.overwrite, sorted(patches))
+            except (SpoolFullError, TemporaryError) as error:
+                self.handle_reset(server)
+                log.error("not_kept", trace_id=envelope.id, reason=str(error))
+                return NO_ROOM if isinstance(error, SpoolFullError) else CANNOT_LOOK_UP
         if peer.login and self._signer is not None:
             domain = transaction.sender.key_domain if transaction.sender else peer.login.rpartition("@")[2]
             try:
@@ -402,14 +452,61 @@ class MailHandler:
                 self.handle_reset(server)
                 log.error("signing_failed", trace_id=envelope.id, reason=str(error))
                 return Reply(451, "4.7.5", "The message cannot be signed now; try again later")
-        return await self._keep(server, transaction, envelope, head)
+        return await self._keep_parcels(server, transaction, envelope, head, parcels)
 
-    def _keep(self, server: Server, transaction: Transaction, envelope: Envelope, head: bytes) -> Awaitable[Reply]:
-        """Into the spool; the reply comes once it is safe there."""
+    async def _copies(self, rulings: Iterable[Ruling]) -> list[Parcel]:
+        """What filters want sent to others too. Nobody who sent the message hears of what becomes of a copy."""
+        wanted = dict.fromkeys(address for ruling in rulings for address in ruling.verdict.copies)
+        recipients: dict[str, Recipient] = {}
+        for address in map(Address.parse, wanted):
+            resolved = await self._directory.resolve(address)
+            away = () if resolved.known_domain else (Recipient(str(address), kind="remote"),)
+            for target in resolved.targets or away:
+                recipients[target.address] = Recipient(target.address, str(address), target.kind, (Notify.NEVER,))
+        headers = dict.fromkeys(header for ruling in rulings for header in ruling.verdict.copy_headers)
+        return [Parcel(tuple(recipients.values()), tuple(headers), sender="")] if recipients else []
+
+    async def _keep_parcels(
+        self, server: Server, transaction: Transaction, envelope: Envelope, head: bytes, parcels: Sequence[Parcel]
+    ) -> Reply:
+        """The first parcel is the message itself; others are messages of their own with the same text."""
         draft = transaction.draft
         assert draft is not None
-        standing = self._standing(server)
-        standing.transaction = None  # from here on the draft is the spool's: a lost connection does not discard it
+        first, *others = parcels
+        drafts: list[tuple[Envelope, DraftBody, Parcel]] = [(envelope, draft, first)]
+        try:
+            for parcel in others:
+                message_id = self._intake.new_id()
+                other = self._intake.draft(message_id)
+                drafts.append((replace(envelope, id=message_id), other, parcel))
+                for chunk in draft.chunks():
+                    other.append(bytes(chunk))
+                log.info("split", trace_id=envelope.id, other=message_id)
+        except SpoolFullError as error:
+            self.handle_reset(server)
+            for _, other, _ in drafts[1:]:
+                other.discard()
+            log.error("spool_full", trace_id=envelope.id, reason=str(error))
+            return NO_ROOM
+        self._standing(server).transaction = None  # from here on the drafts are the spool's
+        kept = [
+            self._keep(
+                replace(
+                    one,
+                    sender=one.sender if parcel.sender is None else parcel.sender,
+                    recipients=parcel.recipients,
+                    extra={**one.extra, **parcel.extra},
+                ),
+                head + b"".join(f"{name}: {value}\r\n".encode() for name, value in parcel.headers),
+                body,
+            )
+            for one, body, parcel in drafts
+        ]
+        replies = await asyncio.gather(*kept)
+        return next((reply for reply in replies if not reply.ok), replies[0])
+
+    def _keep(self, envelope: Envelope, head: bytes, draft: DraftBody) -> Awaitable[Reply]:
+        """Into the spool; the reply comes once it is safe there."""
         kept: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
         def done(error: PostaneError | None) -> None:
@@ -447,15 +544,6 @@ class MailHandler:
     def _tell_all(self) -> None:
         accepted, self._accepted = self._accepted, []
         info_many("smtpd", accepted)
-
-
-def _reply_of(verdict: Verdict) -> Reply | None:
-    """What the peer hears if the verdict refuses; a refusal without words gets ours."""
-    if verdict.decision is Decision.REJECT:
-        return verdict.reply or Reply(554, "5.7.1", "Refused by policy")
-    if verdict.decision is Decision.DEFER:
-        return verdict.reply or DEFERRED
-    return None
 
 
 def _can_receive(address: Address) -> bool:

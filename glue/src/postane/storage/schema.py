@@ -120,3 +120,19 @@ class DkimKey(Base):
     public_key: Mapped[str]
     active: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[float] = mapped_column(default=_now)
+
+
+class Policy(Base):
+    """What a tenant, a domain or an account wants of the filters and the quarantine; exactly one of them is named.
+
+    `document` is JSON: the keys of the configuration's sections that it changes (see admin.policy).
+    """
+
+    __tablename__ = "policies"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant_id: Mapped[int | None] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), unique=True)
+    domain_id: Mapped[int | None] = mapped_column(ForeignKey("domains.id", ondelete="CASCADE"), unique=True)
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), unique=True)
+    document: Mapped[str]
+    changed_at: Mapped[float] = mapped_column(default=_now, onupdate=_now)

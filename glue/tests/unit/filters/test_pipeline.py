@@ -14,7 +14,7 @@ from postane.core.peer import Peer, Service
 from postane.core.reply import Reply
 from postane.core.verdict import ACCEPT, Decision, Verdict
 from postane.filters.base import Filter, Options, Tools
-from postane.filters.pipeline import Pipeline
+from postane.filters.pipeline import Call, Judge, Pipeline
 from postane.observe.metrics import Metrics
 
 PEER = Peer(Service.SMTP, "192.0.2.1", 4711)
@@ -71,6 +71,12 @@ LATE = Options(timeout=0.01)
         Says(ACCEPT, wait=5, options=LATE),
         Says(cast(Verdict, "rubbish")),
         Says(cast(Verdict, None)),
+        Says(Verdict(headers=(("X-A", "1\r\nBcc: all"),))),
+        Says(Verdict(headers=(("X-A", "1\n\nbody"),))),
+        Says(Verdict(headers=(("X A", "1"),))),
+        Says(Verdict(Decision.REJECT, "no", Reply(250, "2.0.0", "Fine"))),
+        Says(Verdict(Decision.DEFER, "no", Reply(550, "5.0.0", "Never"))),
+        Says(Verdict(Decision.REJECT, "no", Reply(550, "5.0.0", "No\r\n250 OK"))),
     ],
 )
 @pytest.mark.parametrize(
@@ -88,20 +94,21 @@ def test_a_failing_filter_has_the_verdict_of_its_policy(
 
 def test_a_failure_is_counted_and_told(capsys: pytest.CaptureFixture[str]) -> None:
     metrics = Metrics()
-    asyncio.run(Pipeline([Raises(ACCEPT)], metrics=metrics).rcpt(PEER, "", Address.parse("b@y.test")))
+    asyncio.run(Pipeline([Raises(ACCEPT)], Judge(metrics=metrics)).rcpt(PEER, "", Address.parse("b@y.test")))
     assert b'postane_filter_failures_total{filter="raises",phase="rcpt"} 1.0' in metrics.render()
 
 
 def test_the_phase_has_a_bound_of_its_own() -> None:
     slow = Says(ACCEPT, wait=5, options=Options(timeout=60))
-    verdict = asyncio.run(Pipeline([slow], seconds=0.01).rcpt(PEER, "", Address.parse("b@y.test")))
+    verdict = asyncio.run(Pipeline([slow], Judge(0.01)).rcpt(PEER, "", Address.parse("b@y.test")))
     assert verdict.decision is Decision.DEFER
     assert "late after 0.01 s" in verdict.why
 
 
 def test_each_filter_tells_its_verdict_and_its_time() -> None:
     pipeline = Pipeline([Says(ACCEPT, wait=0.02), Raises(ACCEPT)])
-    judged = asyncio.run(pipeline.judge("rcpt", lambda f: f.rcpt(PEER, "", Address.parse("b@y.test"))))
+    calls: list[Call] = [lambda f: f.rcpt(PEER, "", Address.parse("b@y.test"))] * 2
+    judged = asyncio.run(pipeline.judge.all(pipeline.of("rcpt"), "rcpt", calls))
     assert [(one.filter, one.phase, one.verdict.decision) for one in judged] == [
         ("says", "rcpt", Decision.ACCEPT),
         ("raises", "rcpt", Decision.DEFER),

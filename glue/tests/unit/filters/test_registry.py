@@ -11,6 +11,7 @@ from postane.config.model import Config, Filters
 from postane.core.errors import ConfigError
 from postane.filters import registry
 from postane.filters.base import PHASES, Filter, Tools
+from postane.filters.policies import Policies
 from postane.filters.rspamd import Rspamd
 
 HEAD = "host: mx.demo.test\n"
@@ -18,7 +19,8 @@ HEAD = "host: mx.demo.test\n"
 
 def made(settings: Filters) -> list[Filter[object]]:  # type: ignore[type-var]
     config = Config(host="mx.demo.test", filters=settings)
-    return list(registry.make(config, Tools(config.host, config.dns, lambda: 0.0)).filters)
+    policies = Policies(settings, Tools(config.host, config.dns, lambda: 0.0))
+    return list(policies.server.pipeline.filters)
 
 
 def test_none_unless_configured() -> None:

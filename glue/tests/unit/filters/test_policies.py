@@ -1,0 +1,79 @@
+"""Policies laid over the configuration: the nearest wins, equal options share a filter, what does not fit is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from postane.config.load import WrongValueError
+from postane.config.model import Dns, Filters
+from postane.filters.base import Tools
+from postane.filters.policies import Policies, check, effective
+
+SERVER = Filters(
+    use=("rspamd", "lists"),
+    options={"rspamd": {"reject": True, "timeout": 3}, "lists": {"block": ["far.test"], "from": "anyone"}},
+)
+TOOLS = Tools("mx.test", Dns(), lambda: 0.0)
+
+
+def wish(**wanted: Any) -> str:
+    return json.dumps(wanted)
+
+
+def test_the_nearest_wins_option_by_option() -> None:
+    tenant = wish(suspect="quarantine", options={"rspamd": {"reject": False, "header": False}})
+    account = wish(options={"rspamd": {"reject": True}})
+    found = effective(SERVER, [tenant, account])
+    assert found.options["rspamd"] == {"reject": True, "timeout": 3, "header": False}
+    assert (found.use, found.suspect) == (("rspamd", "lists"), "quarantine")
+
+
+def test_filters_may_be_left_out_and_their_options_go_with_them() -> None:
+    found = effective(SERVER, [wish(use=["lists"])])
+    assert found.use == ("lists",)
+    assert set(found.options) == {"lists"}
+
+
+def test_entries_of_lists_are_gathered_level_by_level() -> None:
+    tenant = wish(options={"lists": {"allow": ["a@far.test"]}})
+    account = wish(options={"lists": {"block": ["b@far.test"], "from": "members"}})
+    assert effective(SERVER, [tenant, account]).options["lists"] == {
+        "from": "members",
+        "levels": [{"block": ["b@far.test"]}, {"allow": ["a@far.test"]}, {"block": ["far.test"]}],
+    }
+
+
+def test_those_with_the_same_options_share_a_filter() -> None:
+    policies = Policies(SERVER, TOOLS)
+    other = policies.of((wish(suspect="mark"),))
+    assert other is policies.of((wish(suspect="mark"),))
+    assert other is not policies.server
+    assert other.pipeline.filters[0] is policies.server.pipeline.filters[0]
+    changed = policies.of((wish(options={"rspamd": {"reject": False}}),))
+    assert changed.pipeline.filters[0] is not policies.server.pipeline.filters[0]
+    asyncio.run(policies.close())
+
+
+def test_what_does_not_fit_any_more_is_told_and_the_wider_level_holds(capfd: pytest.CaptureFixture[str]) -> None:
+    policies = Policies(SERVER, TOOLS)
+    good, bad = wish(suspect="mark"), wish(options={"rspamd": {"gone": 1}})
+    assert policies.of((good, bad)) is policies.of((good,))
+    assert policies.of((bad,)) is policies.server
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"use": ["nothing"]}, "there is no filter 'nothing'"),
+        ({"options": {"rspamd": {"tiemout": 3}}}, "tiemout"),
+        ({"suspect": "shred"}, "shred"),
+        ({"seconds": 3}, "seconds"),
+    ],
+)
+def test_a_bad_wish_is_refused_where_it_is_made(wanted: dict[str, Any], said: str) -> None:
+    with pytest.raises(WrongValueError, match=said):
+        check(SERVER, [json.dumps(wanted)])

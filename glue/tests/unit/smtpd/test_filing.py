@@ -1,0 +1,67 @@
+"""What becomes of a message: the truth table of decisions, policies, and kinds of recipients."""
+
+from __future__ import annotations
+
+import pytest
+
+from postane.core.envelope import Recipient
+from postane.core.reply import Reply
+from postane.core.verdict import ACCEPT, Decision, Ruling, Suspect, Verdict
+from postane.smtpd.filing import Parcel, Refusal, file
+
+AYSE, MEHMET = Recipient("ayse@x.test", "ayse@x.test"), Recipient("mehmet@x.test", "info@x.test")
+FAR = Recipient("friend@far.test", "forward@x.test", kind="remote")
+NO = Verdict(Decision.REJECT, "bad", Reply(554, "5.7.1", "Bad"), score=9.5)
+LATER = Verdict(Decision.DEFER, "clamd is away", Reply(451, "4.7.1", "Later"))
+SPAM = Verdict(Decision.QUARANTINE, "spam: çok\r\nfena", headers=(("X-Score", "7"),), score=7.0)
+GOOD = Verdict(headers=(("X-Score", "1"),))
+
+
+def filed(*rulings: Ruling, own: bool = False) -> list[Parcel]:
+    found = file(rulings, own=own)
+    assert not isinstance(found, Refusal)
+    return found
+
+
+def test_recipients_with_the_same_marks_share_a_parcel() -> None:
+    assert filed(Ruling((AYSE,), GOOD), Ruling((MEHMET,), GOOD)) == [Parcel((AYSE, MEHMET), GOOD.headers)]
+    assert filed(Ruling((AYSE,), GOOD), Ruling((MEHMET,), ACCEPT)) == [Parcel((AYSE,), GOOD.headers), Parcel((MEHMET,))]
+
+
+def test_it_is_refused_only_if_everybody_refuses_it() -> None:
+    assert file([Ruling((AYSE,), NO), Ruling((MEHMET,), NO)], own=False) == Refusal(Reply(554, "5.7.1", "Bad"), "bad")
+    taken, withheld = filed(Ruling((AYSE,), GOOD), Ruling((MEHMET,), NO))
+    assert taken == Parcel((AYSE,), GOOD.headers)
+    assert [(one.address, one.kind) for one in withheld.recipients] == [("mehmet@x.test", "quarantine")]
+    assert withheld.extra == {"quarantine": "bad", "score": "9.5"}
+
+
+def test_one_who_has_to_wait_makes_all_wait() -> None:
+    for rulings in ([Ruling((AYSE,), GOOD), Ruling((MEHMET,), LATER)], [Ruling((AYSE,), NO), Ruling((MEHMET,), LATER)]):
+        assert file(rulings, own=False) == Refusal(Reply(451, "4.7.1", "Later"), "clamd is away")
+
+
+@pytest.mark.parametrize(
+    ("suspect", "names"),
+    [("junk", ["X-Spam", "X-Postane-Suspect", "X-Score"]), ("mark", ["X-Postane-Suspect", "X-Score"])],
+)
+def test_what_is_suspect_is_marked(suspect: Suspect, names: list[str]) -> None:
+    (parcel,) = filed(Ruling((AYSE, FAR), SPAM, suspect))
+    assert [name for name, _ in parcel.headers] == names
+    assert dict(parcel.headers)["X-Postane-Suspect"] == "spam: ?ok??fena"
+    assert parcel.recipients == (AYSE, FAR)
+
+
+def test_or_kept_back_under_the_name_that_the_peer_knew() -> None:
+    (parcel,) = filed(Ruling((AYSE, FAR), SPAM, "quarantine"))
+    assert [(one.address, one.kind) for one in parcel.recipients] == [
+        ("ayse@x.test", "quarantine"),
+        ("forward@x.test", "quarantine"),
+    ]
+    assert parcel.headers == SPAM.headers
+
+
+def test_what_our_users_send_out_leaves_without_a_mark() -> None:
+    here, away = filed(Ruling((AYSE, FAR), SPAM), own=True)
+    assert (here.recipients, here.headers[0]) == ((AYSE,), ("X-Spam", "Yes"))
+    assert (away.recipients, away.headers) == ((FAR,), SPAM.headers)
