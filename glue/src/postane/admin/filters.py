@@ -19,6 +19,7 @@ from postane.filters import registry
 from postane.filters.base import Tools
 from postane.filters.pipeline import Judged
 from postane.filters.policies import Policies
+from postane.filters.store.make import make_store
 from postane.spool.draft import Draft
 
 
@@ -81,7 +82,8 @@ async def try_message(
         client_ip=peer.ip,
         helo=peer.helo,
     )
-    tools = Tools(config.host, config.dns, time.time, shared(config.dns), state=Path(config.state))
+    store = make_store(config, keep=False)
+    tools = Tools(config.host, config.dns, time.time, shared(config.dns), state=Path(config.state), store=store)
     policies = Policies(config.filters, tools)
     case = policies.open()
     with TemporaryDirectory() as folder:

@@ -12,6 +12,7 @@ from postane.dns.shared import shared
 from postane.filters.base import Tools
 from postane.filters.dkim_sign import DkimSigner, SigningKey
 from postane.filters.policies import Policies
+from postane.filters.store.make import make_store
 from postane.observe.metrics import Metrics
 from postane.storage.place import url_of
 from postane.storage.reader import open_reader
@@ -27,7 +28,15 @@ def smtp_parts(config: Config, metrics: Metrics) -> Parts:
             return [SigningKey(key.selector, key.algorithm, key.path) for key in lookup.signing_keys(domain)]
 
         signer = DkimSigner(keys, time.time)
-    tools = Tools(config.host, config.dns, time.time, shared(config.dns), metrics, Path(config.state))
+    tools = Tools(
+        config.host,
+        config.dns,
+        time.time,
+        shared(config.dns),
+        metrics,
+        Path(config.state),
+        make_store(config, metrics),
+    )
     return Parts(lookup, Policies(config.filters, tools), signer)
 
 
