@@ -14,12 +14,14 @@ import dns.rrset
 class NameServer(asyncio.DatagramProtocol):
     """`records` by (name, type), each a list of texts; a name with any record exists. `faults` by name: an rcode.
 
-    A fault of None is silence. A CNAME is given as it is, without what it leads to.
+    A fault of None is silence. A CNAME is given as it is, without what it leads to. `zones` is for all that lies below
+    a name: A records that each name there has, or None for silence.
     """
 
     def __init__(self) -> None:
         self.records: dict[tuple[str, str], list[str]] = {}
         self.faults: dict[str, dns.rcode.Rcode | None] = {}
+        self.zones: dict[str, list[str] | None] = {}
         self.questions: list[tuple[str, str]] = []
         self.ttl = 300
         self._transport: asyncio.DatagramTransport | None = None
@@ -46,7 +48,14 @@ class NameServer(asyncio.DatagramProtocol):
         self.questions.append((name, kind))
         response = dns.message.make_response(query)
         response.flags |= dns.flags.RA
-        if name in self.faults:
+        zone = next((zone for zone in self.zones if name.endswith(f".{zone}")), "")
+        if zone:
+            wild = self.zones[zone]
+            if wild is None:
+                return
+            if kind == "A":
+                response.answer.append(dns.rrset.from_text(question.name, self.ttl, "IN", "A", *wild))
+        elif name in self.faults:
             fault = self.faults[name]
             if fault is None:
                 return
