@@ -12,9 +12,9 @@ SERVFAIL, NXDOMAIN = 2, 3
 class NameServer:
     """Answers with one RCODE (RFC 1035 section 4.1.1) from a thread, until it is closed."""
 
-    def __init__(self, rcode: int) -> None:
+    def __init__(self, rcode: int, port: int = 0) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket.bind(("127.0.0.1", port))
         # QR, RD and RA are set; one question, and no other section (an OPT is left out).
         self._head = bytes((0x81, 0x80 | rcode, 0, 1, 0, 0, 0, 0, 0, 0))
         self.port = int(self._socket.getsockname()[1])

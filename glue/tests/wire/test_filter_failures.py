@@ -4,58 +4,19 @@ notices. No mail passes unmarked, no worker ends, no reply or header is forged, 
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from postane.observe import scrape
 from support.dev import Dev
+from support.filtered import Session, figures, mailbox, worker
 from support.troubles import BLOCKS, DEEDS, connect_address, install
 
 REFUSED = "451 4.7.1 A check could not be made; try again later"
 SLOW = ("hangs", "deaf")
-
-
-class Session:
-    """A raw dialogue."""
-
-    def __init__(self, dev: Dev, source: str = "127.0.0.1") -> None:
-        self._socket = socket.create_connection(("127.0.0.1", dev.smtp), 20, source_address=(source, 0))
-        self._file = self._socket.makefile("rb")
-        self.greeting = self.read()
-        self("EHLO client.test")
-
-    def __call__(self, line: str) -> str:
-        self._socket.sendall(line.encode() + b"\r\n")
-        return self.read()
-
-    def read(self) -> str:
-        lines: list[str] = []
-        while True:
-            line = self._file.readline().decode()
-            if not line.endswith("\r\n"):
-                raise AssertionError(f"the session ended after {lines}")
-            lines.append(line[:-2])
-            if line[3:4] == " ":
-                return "\n".join(lines)
-
-    def mail(self, sender: str, text: bytes = b"Subject: x\r\n\r\nbody\r\n") -> tuple[str, str]:
-        """Where the transaction ended, and by which answer."""
-        for word, line in (("mail", f"MAIL FROM:<{sender}>"), ("rcpt", "RCPT TO:<user0@demo.test>"), ("data", "DATA")):
-            said = self(line)
-            if said[0] not in "23":
-                self("RSET")
-                return word, said
-        self._socket.sendall(text + b".\r\n")
-        return "text", self.read()
-
-    def close(self) -> None:
-        assert self("QUIT").startswith("221")
-        assert self._file.read() == b""  # no answer came that was not asked for
-        self._socket.close()
+TEXT = b"Subject: x\r\n\r\nbody\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -70,36 +31,18 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
         environment={"PYTHONPATH": str(packages)},
     )
     server.start()
-    worker = _worker(server)
+    first = worker(server)
     yield server
     try:
-        assert _worker(server) == worker  # through all of it
+        assert worker(server) == first  # through all of it
         assert server.process is not None
         assert server.process.poll() is None
     finally:
         server.close()
 
 
-def _worker(dev: Dev) -> int:
-    (path,) = (dev.folder / "run" / "metrics").glob("smtpd-0.[0-9]*")
-    return int(path.suffix[1:])
-
-
-def failures(dev: Dev) -> dict[tuple[str, str], float]:
-    family = scrape.gather(dev.folder / "run" / "metrics").read().get("postane_filter_failures")
-    found = {}
-    for key, figure in family.values.items() if family else ():
-        labels = dict(key)
-        found[labels["filter"], labels["phase"]] = figure[0]
-    return found
-
-
-def mailbox(dev: Dev, wanted: int) -> list[bytes]:
-    folder = dev.folder / "vmail" / "demo.test" / "user0" / "Maildir" / "new"
-    end = time.monotonic() + 20
-    while len(paths := list(folder.glob("*"))) < wanted and time.monotonic() < end:
-        time.sleep(0.05)
-    return [path.read_bytes() for path in paths]
+def failures(dev: Dev) -> dict[tuple[str, ...], float]:
+    return figures(dev, "postane_filter_failures", "filter", "phase")
 
 
 def test_whatever_a_filter_does_mail_is_deferred_and_the_worker_lives(dev: Dev) -> None:
@@ -109,7 +52,7 @@ def test_whatever_a_filter_does_mail_is_deferred_and_the_worker_lives(dev: Dev) 
     def tries(phase: str, deed: str) -> None:
         session = Session(dev, connect_address(deed) if phase == "connect" else "127.0.0.1")
         sender = "clean@far.test" if phase == "connect" else f"{phase}-{deed}@far.test"
-        answers[phase, deed] = session.mail(sender)
+        answers[phase, deed] = session.mail(sender, TEXT)
         session.close()
 
     cases = [(phase, deed) for phase in ("connect", "mail", "rcpt", "data") for deed in DEEDS]
@@ -130,7 +73,7 @@ def test_whatever_a_filter_does_mail_is_deferred_and_the_worker_lives(dev: Dev) 
     }
 
     session = Session(dev)
-    assert session.mail("clean@far.test")[1].startswith("250")
+    assert session.mail("clean@far.test", TEXT)[1].startswith("250")
     session.close()
     (mail,) = mailbox(dev, 1)
     assert b"Unchecked" not in mail
@@ -148,8 +91,8 @@ def test_skipped_failures_leave_a_mark_and_rejected_ones_refuse(dev: Dev) -> Non
     deeds = [deed for deed in DEEDS if deed not in SLOW]
     for deed in deeds:
         session = Session(dev)
-        assert session.mail(f"rejected-{deed}@far.test")[1] == "554 5.7.1 A check could not be made"
-        assert session.mail(f"skipped-{deed}@far.test")[1].startswith("250")
+        assert session.mail(f"rejected-{deed}@far.test", TEXT)[1] == "554 5.7.1 A check could not be made"
+        assert session.mail(f"skipped-{deed}@far.test", TEXT)[1].startswith("250")
         session.close()
     mails = mailbox(dev, already + len(deeds))
     marked = [
@@ -161,15 +104,12 @@ def test_skipped_failures_leave_a_mark_and_rejected_ones_refuse(dev: Dev) -> Non
 
 def test_a_filter_that_blocks_is_interrupted(dev: Dev) -> None:
     session, begun = Session(dev), time.monotonic()
-    assert session.mail(f"data-{BLOCKS}@far.test") == ("text", REFUSED)
+    assert session.mail(f"data-{BLOCKS}@far.test", TEXT) == ("text", REFUSED)
     assert time.monotonic() - begun < 15
     session.close()
     assert "loop_blocked" in dev.log.read_text()
     assert "troubles.py" in dev.log.read_text()
     end = time.monotonic() + 10
-    while time.monotonic() < end:
-        blocked = scrape.gather(dev.folder / "run" / "metrics").read()["postane_loop_blocked"]
-        if list(blocked.values.values()) == [[1.0]]:
-            return
+    while not (blocked := figures(dev, "postane_loop_blocked")).get(()) and time.monotonic() < end:
         time.sleep(0.2)
-    raise AssertionError(blocked)
+    assert blocked == {(): 1}
