@@ -18,6 +18,7 @@ import json
 import math
 import os
 import sqlite3
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
@@ -108,6 +109,14 @@ class Lookup:
                 self._mailboxes.clear()
             self._mailboxes[address] = now + self._changes.life
         return found
+
+    def policy(self, address: str, section: str) -> tuple[str, ...]:
+        """What tenant, domain and account want of a section of the configuration, the widest first, as JSON documents.
+
+        Asks the database: call it in a thread. Raises TemporaryError.
+        """
+        with self._reader.snapshot() as ask:
+            return _section(ask, address, address.rpartition("@")[2], section)
 
     # -- signing --------------------------------------------------------------------------------------------------
 
@@ -269,6 +278,9 @@ _CREDENTIALS = """
     JOIN domains ON domains.id = accounts.domain_id JOIN tenants ON tenants.id = domains.tenant_id
     JOIN credentials ON credentials.account_id = accounts.id
     WHERE accounts.address = :address AND accounts.active AND domains.active"""
+_SIBLINGS = """
+    SELECT siblings.name FROM domains JOIN domains AS siblings ON siblings.tenant_id = domains.tenant_id
+    WHERE domains.name = :domain ORDER BY siblings.name"""
 _ANY_POLICY = "SELECT 1 FROM policies LIMIT 1"
 _POLICIES = """
     SELECT document, 0 FROM policies JOIN domains ON policies.tenant_id = domains.tenant_id
@@ -332,10 +344,21 @@ def _policies(ask: Ask, targets: Collection[Recipient], domain: str) -> Mapping[
     return wishes
 
 
+def _section(ask: Ask, address: str, domain: str, name: str) -> tuple[str, ...]:
+    """A section of the policies of tenant, domain and account, those that have it, as JSON."""
+    documents = [json.loads(text) for text, _ in ask(_POLICIES, address=address, domain=domain)]
+    return tuple(json.dumps(one[name], sort_keys=True) for one in documents if one.get(name))
+
+
 def _wishes(ask: Ask, address: str, domain: str) -> tuple[str, ...]:
     """The `filters` part of the policies of tenant, domain and account, those that have one."""
-    documents = [json.loads(text) for text, _ in ask(_POLICIES, address=address, domain=domain)]
-    return tuple(json.dumps(one["filters"], sort_keys=True) for one in documents if one.get("filters"))
+    # Thousands of entries of a domain are one text in memory, whatever the number of its accounts.
+    wishes = tuple(map(sys.intern, _section(ask, address, domain, "filters")))
+    if any('"members"' in wish for wish in wishes):
+        # Who may write to an address may be whoever has one of the tenant's, whose domains come and go.
+        names = [name for (name,) in ask(_SIBLINGS, domain=domain)]
+        wishes = (sys.intern(json.dumps({"options": {"lists": {"domains": names}}})), *wishes)
+    return wishes
 
 
 def _step(ask: Ask, address: Address, domain: Row, separator: str) -> tuple[str, int]:
