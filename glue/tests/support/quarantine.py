@@ -6,10 +6,11 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from postane.config.model import Spool
 from postane.core.envelope import Envelope, Recipient
-from postane.quarantine.items import Item, Selection
+from postane.quarantine.items import Fresh, Item, Selection
 from postane.quarantine.release import Pieces
 from postane.quarantine.store import FOLDER, Store
 from postane.spool.writer import SpoolWriter
@@ -42,6 +43,41 @@ def suspect(
         return ids
 
     return asyncio.run(main())
+
+
+def make_item(number: int, **changes: Any) -> Item:
+    """A row of the index as it might be."""
+    values: dict[str, Any] = {
+        "id": number,
+        "spool_id": f"{number:026}",
+        "mailbox": "ayse@demo.test",
+        "domain": "demo.test",
+        "tenant": "demo",
+        "sender": "x@far.test",
+        "author": "Kötü <x@far.test>",
+        "subject": "Kârlı teklif",
+        "received_at": 1_700_000_000.0,
+        "size": 2048,
+        "reason": "Rspamd: score 7.50",
+        "score": 7.5,
+        "filter": "rspamd",
+        "client_ip": "192.0.2.7",
+        "smtputf8": False,
+        "body_8bit": False,
+        "state": "held",
+        "changed_at": 0.0,
+        "changed_by": "",
+        "learned": "",
+        "told": "",
+    }
+    return Item(**{**values, **changes})
+
+
+def make_fresh(number: int, mailbox: str = "ayse@demo.test", **changes: Any) -> Fresh:
+    """What comes in."""
+    known = make_item(number, mailbox=mailbox)
+    values = {name: getattr(known, name) for name in Fresh.__struct_fields__}
+    return Fresh(**{**values, "received_at": 1_700_000_000.0 + number, **changes})
 
 
 def items(state: Path, wanted: Selection | None = None) -> list[Item]:

@@ -22,6 +22,11 @@ from postane.delivery.mx import OwnHost
 from postane.delivery.router import Router
 from postane.delivery.smtp import SmtpTransport
 from postane.dns.resolver import Resolver
+from postane.quarantine.service import Service
+from postane.quarantine.store import FOLDER, Store
+from postane.quarantine.token import KEY
+from postane.quarantine.transport import QuarantineTransport, Settling
+from postane.storage.secret import secret
 
 
 def work(config: Config, pipes: Pipes) -> None:
@@ -39,5 +44,13 @@ def queue_ways(config: Config) -> Ways:
         local = MaildirTransport(Path(config.delivery.maildir), config.host, lookup.has_mailbox)
     else:
         local = LmtpTransport(config.delivery, config.host)
-    router = Router(local, remote, config.delivery.smarthost)
-    return Ways(router, DsnNotices(config.host, lookup.resolve, time.time))
+    state = Path(config.state)
+    store = Store(state / FOLDER, config.spool.reserve)
+    quarantine = Service(store, lookup, config.quarantine, config.host, lambda: secret(state, KEY))
+    router = Router(
+        Settling(local, store),
+        Settling(remote, store),
+        config.delivery.smarthost,
+        QuarantineTransport(store, config.quarantine),
+    )
+    return Ways(router, DsnNotices(config.host, lookup.resolve, time.time), quarantine)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 from urllib.parse import urljoin
 
@@ -16,7 +16,7 @@ import msgspec
 from postane.config.model import Quarantine
 from postane.core.address import Address
 from postane.core.envelope import Envelope, Notify, Recipient
-from postane.core.errors import NotFoundError, PostaneError, TemporaryError
+from postane.core.errors import AddressError, NotFoundError, PostaneError, TemporaryError
 from postane.core.ports import Body, Now, Resolved
 from postane.observe.log import get_logger
 from postane.quarantine import digest, release
@@ -49,7 +49,7 @@ class Directory(Protocol):
 
 
 SettingsOf = Callable[[str], Settings]
-"""What holds for a mailbox; may raise TemporaryError."""
+"""What holds for a mailbox; called in a thread, may raise TemporaryError."""
 
 
 class Service:
@@ -88,37 +88,36 @@ class Service:
     async def run(self, spool: Spool, all_read: Callable[[], bool], waits: Callable[[str], bool]) -> None:
         """Until it is cancelled. `all_read`: the spool was read once; `waits`: a message of that id is in the queue."""
         self._spool = spool
-        await self._recover(all_read, waits)
-        swept = 0.0
-        while True:
-            try:
-                if time.monotonic() - swept > _SWEEP or not swept:
-                    swept = time.monotonic()
-                    await self._sweep(dry_run=False)
-                    await self._store.run(self._store.sweep_texts)
-                await self._send_digests()
-            except (PostaneError, OSError) as error:
-                log.error("quarantine is delayed", reason=str(error))
-            await asyncio.sleep(_LOOK)
-            await self._recover(all_read, waits)  # where a change of the index failed meanwhile
-
-    async def _recover(self, all_read: Callable[[], bool], waits: Callable[[str], bool]) -> None:
-        """What an earlier process was about to send: it is in the spool, or it was never sent."""
         while not all_read():  # noqa: ASYNC110 - asked once a start, of a part that does not know us
             await asyncio.sleep(0.05)
+        swept = -_SWEEP
         while True:
+            due = time.monotonic() - swept >= _SWEEP
+            swept = time.monotonic() if due else swept
             try:
-                stale = [one for one in await self._store.run(self._index.unsettled) if one not in self._sending]
-                kept = [one for one in stale if waits(one)]
-                await self._store.run(self._index.settle, kept)
-                undone = await self._store.run(self._index.undo, [one for one in stale if one not in kept])
-            except PostaneError as error:
-                log.error("quarantine is delayed", reason=str(error))
-                await asyncio.sleep(_LOOK)
-                continue
-            if stale:
-                log.warning("sent before a crash", settled=len(stale) - undone, undone=undone)
-            return
+                await self.look(waits, sweep=due)
+            except Exception as error:  # mail goes on, whatever is wrong here
+                _tell(error)
+            await asyncio.sleep(_LOOK)
+
+    async def look(self, waits: Callable[[str], bool], *, sweep: bool) -> None:
+        """Does what is due now."""
+        await self._recover(waits)
+        if sweep:
+            await self._sweep(dry_run=False)
+            await self._store.run(self._store.sweep_texts)
+        await self._send_digests()
+
+    async def _recover(self, waits: Callable[[str], bool]) -> None:
+        """What an earlier process was about to send, or this one where its index failed: it is in the spool, or it was
+        never sent.
+        """
+        stale = [one for one in await self._store.run(self._index.unsettled) if one not in self._sending]
+        kept = [one for one in stale if waits(one)]
+        await self._store.run(self._index.settle, kept)
+        undone = await self._store.run(self._index.undo, [one for one in stale if one not in kept])
+        if stale:
+            log.warning("sent before a crash", settled=len(stale) - undone, undone=undone)
 
     async def close(self) -> None:
         """After `run` has ended."""
@@ -154,7 +153,7 @@ class Service:
         items = await self._store.run(self._index.choose, wanted)
         if request.to:
             # Unknown at once, and not message by message.
-            await self._recipients(request.to)
+            await self._recipients(request.to, anywhere=True)
         if request.dry_run:
             return Answer(count=len(items), items=tuple(items[: request.limit]))
         done: list[Item] = []
@@ -171,7 +170,7 @@ class Service:
         mails: dict[int, tuple[Item, Envelope, Body]] = {}
         for item in items:
             try:
-                recipients = await self._recipients(to or item.mailbox)
+                recipients = await self._recipients(to or item.mailbox, anywhere=bool(to))
                 text = await self._store.run(self._store.text, item)
             except (PostaneError, OSError) as error:
                 failed.append(f"{item.id}: {error}")
@@ -198,16 +197,19 @@ class Service:
         self._sending.difference_update(ids[one] for one in kept)
         return [mails[one][0] for one in kept]
 
-    async def _recipients(self, address: str) -> tuple[Recipient, ...]:
-        """Where a released message goes. Raises NotFoundError, AddressError, TemporaryError."""
+    async def _recipients(self, address: str, *, anywhere: bool = False) -> tuple[Recipient, ...]:
+        """Where mail for an address goes now: a mailbox, or what an alias leads to; `anywhere`: or another host.
+
+        Raises NotFoundError, AddressError, TemporaryError.
+        """
         parsed = Address.parse(address)
         if await self._directory.has_mailbox(parsed.key):
             return (Recipient(parsed.key),)
         resolved = await self._directory.resolve(parsed)
-        if not resolved.known_domain:
+        if anywhere and not resolved.known_domain:
             return (Recipient(address, kind="remote"),)
         if not resolved.targets:
-            raise NotFoundError(f"there is no mailbox {address} any more; --to names another")
+            raise NotFoundError(f"there is no mailbox {address}; --to names another")
         return resolved.targets
 
     # -- digests ----------------------------------------------------------------------------------------------------
@@ -216,18 +218,21 @@ class Service:
         """Those that are due: each mailbox with something new, at its own moment."""
         settings, now = self._settings, self._now()
         for mailbox, first, last in await self._store.run(self._index.news):
-            own = self._settings_of(mailbox)
+            own = await self._store.run(self._settings_of, mailbox)
             if own.digest == "never":
                 continue
             due = digest.slot(mailbox, own.digest, settings.digest_hour, settings.digest_spread, now)
             # What came after its moment waits for the next one.
             if last < due and first < due:
-                await self._send_digest(mailbox, own, due)
+                try:
+                    await self._send_digest(mailbox, own, due)
+                except Exception as error:  # the next one's need not wait for it
+                    _tell(error, to=mailbox)
 
     async def _digest_now(self, request: Request) -> Answer:
         views = []
         for mailbox, _, _ in await self._store.run(self._index.news, request.selection.account):
-            own = self._settings_of(mailbox)
+            own = await self._store.run(self._settings_of, mailbox)
             if own.digest == "never" and not request.selection.account:
                 continue
             if request.dry_run:
@@ -239,9 +244,12 @@ class Service:
     async def _send_digest(self, mailbox: str, own: Settings, due: float) -> int:
         """How many messages it tells of; 0: none was sent."""
         async with self._digests:
-            if not await self._directory.has_mailbox(mailbox):
-                return 0
-            spool, now, spool_id = self._ready(), self._now(), self._ready().new_id()
+            try:
+                recipients = await self._recipients(mailbox)
+            except (NotFoundError, AddressError):
+                return 0  # whoever it was for is gone
+            spool, now = self._ready(), self._now()
+            spool_id = spool.new_id()
             items = await self._store.run(self._index.untold, mailbox)
             text = self._build(mailbox, own, spool_id, items, now)
             numbers = [item.id for item in items]
@@ -252,8 +260,8 @@ class Service:
                 ):
                     self._sending.discard(spool_id)
                     return 0
-                await spool.put(self._envelope(mailbox, spool_id, items, now), b"", release.Pieces([text]))
-            except PostaneError:
+                await spool.put(_envelope(spool_id, mailbox, recipients, items, now), b"", release.Pieces([text]))
+            except Exception:
                 self._sending.discard(spool_id)
                 await self._store.run(self._index.undo, [spool_id])
                 raise
@@ -286,18 +294,6 @@ class Service:
         )
         return digest.build(facts, link)
 
-    def _envelope(self, mailbox: str, spool_id: str, items: Sequence[Item], now: float) -> Envelope:
-        return Envelope(
-            id=spool_id,
-            sender="",
-            recipients=(Recipient(mailbox, mailbox, "local", (Notify.NEVER,)),),
-            received_at=now,
-            smtputf8=not mailbox.isascii(),
-            body_8bit=not mailbox.isascii(),
-            tenant=items[0].tenant if items else "",
-            extra={SENT: "digest"},
-        )
-
     # -- the sweep --------------------------------------------------------------------------------------------------
 
     async def _sweep(self, *, dry_run: bool) -> int:
@@ -307,7 +303,7 @@ class Service:
             lambda: self._index.sweep_done(now - self._settings.undo_days * _DAY, dry_run=dry_run)
         )
         for mailbox in await self._store.run(self._index.mailboxes, now):
-            keep = self._settings_of(mailbox).keep
+            keep = (await self._store.run(self._settings_of, mailbox)).keep
 
             def sweep(mailbox: str = mailbox, before: float = now - keep) -> list[str]:
                 return self._index.sweep(mailbox, before, dry_run=dry_run)
@@ -324,6 +320,22 @@ class Service:
         return self._spool
 
 
+def _envelope(
+    spool_id: str, mailbox: str, recipients: Sequence[Recipient], items: Sequence[Item], now: float
+) -> Envelope:
+    """Of a digest: nobody answers it, and nobody is told if it does not arrive."""
+    return Envelope(
+        id=spool_id,
+        sender="",
+        recipients=tuple(Recipient(r.address, mailbox, r.kind, (Notify.NEVER,)) for r in recipients),
+        received_at=now,
+        smtputf8=not mailbox.isascii(),
+        body_8bit=not mailbox.isascii(),
+        tenant=items[0].tenant if items else "",
+        extra={SENT: "digest"},
+    )
+
+
 def default_settings(settings: Quarantine) -> Settings:
     """What holds where nothing nearer says otherwise."""
     return Settings(settings.days * _DAY, settings.digest, settings.language)
@@ -333,6 +345,12 @@ def base_url(settings: Quarantine, host: str) -> str:
     """Where the links lead, with a slash at its end."""
     url = settings.url or f"https://panel.{host.partition('.')[2] or host}"
     return url.rstrip("/") + "/"
+
+
+def _tell(error: Exception, **facts: str) -> None:
+    # What is expected has its sentence; what is not, its traceback.
+    expected = isinstance(error, PostaneError | OSError)
+    log.error("quarantine is delayed", reason=str(error), exc_info=not expected, **facts)
 
 
 def _together(items: Sequence[Item]) -> list[list[Item]]:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from postane.config.model import Quarantine
+from postane.core.address import Address
 from postane.core.envelope import Recipient
-from postane.core.errors import CorruptSpoolError, PostaneError, SpoolFullError, TemporaryError
+from postane.core.errors import AddressError, CorruptSpoolError, PostaneError, SpoolFullError, TemporaryError
 from postane.core.outcome import Outcome
 from postane.core.ports import Claimed, Transport
 from postane.core.reply import Reply
@@ -142,7 +143,7 @@ def facts(message: Claimed, recipients: Sequence[Recipient]) -> list[Fresh]:
     return [
         Fresh(
             spool_id=envelope.id,
-            mailbox=recipient.address,
+            mailbox=_mailbox(recipient.address),
             tenant=envelope.tenant,
             sender=envelope.sender,
             author=author,
@@ -158,6 +159,14 @@ def facts(message: Claimed, recipients: Sequence[Recipient]) -> list[Fresh]:
         )
         for recipient in recipients
     ]
+
+
+def _mailbox(address: str) -> str:
+    """The normal form: an alias that leads elsewhere is named as the peer wrote it."""
+    try:
+        return Address.parse(address).key
+    except AddressError:
+        return address.lower()
 
 
 def _number(text: str) -> float:
