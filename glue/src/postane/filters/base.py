@@ -107,6 +107,7 @@ class Filter(Generic[O_co]):
     name: ClassVar[str] = ""
     members: ClassVar[bool] = False  # True: it also judges what our own users and the host's own programs send
     by_sender: ClassVar[bool] = False  # True: what our own users send it judges by the sender's policy alone
+    by_recipient: ClassVar[bool] = False  # True: by the recipient's alone
     options_type: ClassVar[type[Options]] = Options
 
     def __init__(self, options: O_co, tools: Tools) -> None:

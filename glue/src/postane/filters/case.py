@@ -138,8 +138,9 @@ class FilterCase:
     def _filters(self, policy: Policy, peer: Peer, phase: str) -> Filters:
         filters = policy.pipeline.of(phase, own=peer.own)
         if peer.own and policy is not self._sender_policy:
+            mine = (one for one in self._sender_policy.pipeline.of(phase, own=True) if not one.by_recipient)
             theirs = (one for one in filters if not one.by_sender)
-            filters = tuple(dict.fromkeys((*self._sender_policy.pipeline.of(phase, own=True), *theirs)))
+            filters = tuple(dict.fromkeys((*mine, *theirs)))
         return filters
 
     def _scores(self, place: _Place, peer: Peer) -> list[tuple[Filter[Options], float]]:

@@ -35,6 +35,7 @@ from postane.filters.auth import dialogue
 from postane.filters.auth.authenticate import Authentication, authenticate
 from postane.filters.auth.message import read
 from postane.filters.auth.spf import Client, check_host
+from postane.filters.case import REACHABLE
 from postane.filters.entries import entries, host
 from postane.filters.head import head
 from postane.filters.identity import Proof, authors, by_spf, proofs
@@ -44,9 +45,6 @@ BLOCKED = Reply(550, "5.7.1", "The recipient does not want mail from this sender
 NOT_YOU = Reply(550, "5.7.1", "Only some may write to this address, and you are none of them")
 UNPROVEN = Reply(550, "5.7.1", "Only some may write to this address, and who you are is not proven (SPF, DKIM)")
 LATER = Reply(451, "4.7.1", "Who you are cannot be checked now; try again later")
-
-# Names at which somebody can be reached whatever is thought of the sender (RFC 5321 section 4.5.1, RFC 2142).
-REACHABLE = ("postmaster", "abuse")
 
 _SHARE = 0.8  # of the time that a call has, for questions to the DNS
 _HEAD = 256 * 1024  # octets of the header in which From is looked for
@@ -112,6 +110,7 @@ class Options(base.Options, frozen=True):
 class Lists(base.Filter[Options]):
     name = "lists"
     members = True
+    by_recipient = True
     options_type = Options
 
     def __init__(self, options: Options, tools: base.Tools) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from postane.admin import account, alias, domain
+from postane.admin import account, alias, domain, policy
 from postane.admin.site import Site, hosted_domain
 from postane.config.model import Config, Directory
 from postane.core.address import Address
@@ -278,6 +279,7 @@ def test_guessed_names_cost_little(site: Site) -> None:
         lookup_module._MAILBOX,
         lookup_module._CREDENTIALS,
         lookup_module._KEYS,
+        lookup_module._SIBLINGS,
         lookup_module._OLDEST.format("AND accounts.domain_id = :domain"),
     ],
 )
@@ -302,6 +304,18 @@ def test_a_database_server_is_asked_in_the_same_words(site: Site) -> None:
     assert asyncio.run(lookup.has_mailbox("ayse@demo.test"))
     assert [key.algorithm for key in lookup.signing_keys("demo.test")] == ["rsa", "ed25519"]
     lookup.close()
+
+
+def test_members_are_those_of_the_tenants_domains(site: Site, lookup: Lookup) -> None:
+    scope = policy.Scope.parse("ayse@demo.test")
+    policy.set_key(site, scope, "filters.options.lists.from", ["members", "a@far.test"])
+    wishes = ask(lookup, "ayse@demo.test").policies["ayse@demo.test"]
+    assert [json.loads(wish)["options"]["lists"] for wish in wishes] == [
+        {"domains": ["demo.test", "other.test"]},
+        {"from": ["members", "a@far.test"]},
+    ]
+    assert ask(lookup, "mehmet@demo.test").policies == {}
+    policy.unset_key(site, scope, "filters.options.lists.from")
 
 
 def test_has_mailbox(lookup: Lookup) -> None:

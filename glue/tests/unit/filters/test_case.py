@@ -57,6 +57,10 @@ class BySender(Members):
     by_sender = True
 
 
+class ByRecipient(Members):
+    by_recipient = True
+
+
 def policy(*filters: Filter[Options], suspect: Suspect = "junk") -> Policy:
     return Policy(Pipeline(filters), suspect)
 
@@ -166,6 +170,14 @@ def test_our_users_are_judged_by_filters_for_members_of_both_sides() -> None:
     asyncio.run(rcpt(one, resolved("a", "b", a="you"), MEMBER))
     assert data(one, "ab", MEMBER)["a"].verdict.decision is Decision.ACCEPT
     assert [len(f.heard) for f in (outside, server, mine, theirs, rates)] == [0, 1, 1, 1, 0]
+
+
+def test_a_filter_may_be_the_recipients_alone() -> None:
+    mine, theirs = ByRecipient("rcpt", NO), ByRecipient("rcpt")
+    one = case(policy(), me=policy(mine), you=policy(theirs))
+    asyncio.run(one.mail(MEMBER, "me@x.test", ("me",)))
+    assert asyncio.run(rcpt(one, resolved("a", a="you"), MEMBER))[1] == ["a@x.test"]
+    assert (len(mine.heard), len(theirs.heard)) == (0, 1)
 
 
 def test_a_new_transaction_forgets_the_last_one_but_not_the_connection() -> None:
