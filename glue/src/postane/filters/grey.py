@@ -31,7 +31,7 @@ class Seen:
             return None
 
     def __str__(self) -> str:
-        return f"{self.first:.0f} {self.last:.0f} {'passed' if self.passed else 'waits'}"
+        return f"{self.first:.3f} {self.last:.3f} {'passed' if self.passed else 'waits'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Known:
             return None
 
     def __str__(self) -> str:
-        return f"{self.passes} {self.last:.0f}"
+        return f"{self.passes} {self.last:.3f}"
 
 
 def remaining(seen: Seen | None, now: float, wait: float) -> float:

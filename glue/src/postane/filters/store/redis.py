@@ -120,7 +120,7 @@ class RedisStore(BatchedStore):
         password = None
         if self._password is not None:
             text = await asyncio.get_running_loop().run_in_executor(None, self._password.read_text, "utf-8")
-            password = text.strip()
+            password = text.strip().removeprefix("requirepass ").strip()  # as Redis has it in its own configuration
         where: dict[str, Any] = (
             {"unix_socket_path": server.path} if server.path else {"host": server.host, "port": server.port}
         )

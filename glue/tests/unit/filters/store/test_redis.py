@@ -119,6 +119,7 @@ def test_by_its_socket_in_another_database_with_a_password(server: RedisServer, 
         password.write_text("s3cret\n")
         store._again_at = 0.0
         await store.put("a", "1", 60)
+        password.write_text("requirepass s3cret\n")
         other = made(server.url, password)
         assert await other.get("a") is None
         nobody = made(server.url)
