@@ -22,7 +22,7 @@ from postane.delivery.mx import OwnHost
 from postane.delivery.router import Router
 from postane.delivery.smtp import SmtpTransport
 from postane.dns.resolver import Resolver
-from postane.quarantine.service import Service
+from postane.quarantine.service import Service, effective
 from postane.quarantine.store import FOLDER, Store
 from postane.quarantine.token import KEY
 from postane.quarantine.transport import QuarantineTransport, Settling
@@ -46,7 +46,14 @@ def queue_ways(config: Config) -> Ways:
         local = LmtpTransport(config.delivery, config.host)
     state = Path(config.state)
     store = Store(state / FOLDER, config.spool.reserve)
-    quarantine = Service(store, lookup, config.quarantine, config.host, lambda: secret(state, KEY))
+    quarantine = Service(
+        store,
+        lookup,
+        config.quarantine,
+        config.host,
+        lambda: secret(state, KEY),
+        settings_of=lambda mailbox: effective(config.quarantine, lookup.policy(mailbox, "quarantine")),
+    )
     router = Router(
         Settling(local, store),
         Settling(remote, store),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 from urllib.parse import urljoin
 
@@ -73,7 +73,7 @@ class Service:
         self._settings = settings
         self._host = host
         self._secret = secret
-        self._settings_of = settings_of or (lambda mailbox: default_settings(settings))
+        self._settings_of = settings_of or (lambda mailbox: effective(settings))
         self._now = now
         self._spool: Spool | None = None
         self._sending: set[str] = set()
@@ -336,8 +336,17 @@ def _envelope(
     )
 
 
-def default_settings(settings: Quarantine) -> Settings:
-    """What holds where nothing nearer says otherwise."""
+def effective(settings: Quarantine, wishes: Sequence[str] = ()) -> Settings:
+    """What holds for a mailbox: the configuration, and over it policies (JSON with keys of the section), widest first.
+
+    They were checked when they were made; one that does not fit any more, after an upgrade, is told in the log.
+    """
+    for wish in wishes:
+        try:
+            own = msgspec.json.decode(wish, type=dict[str, object])
+            settings = msgspec.convert({**msgspec.to_builtins(settings), **own}, Quarantine)
+        except msgspec.DecodeError as error:
+            log.error("policy is not usable", reason=str(error), wish=wish)
     return Settings(settings.days * _DAY, settings.digest, settings.language)
 
 

@@ -82,8 +82,8 @@ def make_links(config: Config, now: Now = time.time) -> Router:
     links = Links(config, now)
 
     @get("/{token:str}", media_type=MediaType.HTML, include_in_schema=False)
-    async def look(token: str, request: Request[Any, Any, Any]) -> Response[str]:
-        return await links.answer(token, request, links.look)
+    async def look(request: Request[Any, Any, Any]) -> Response[str]:
+        return await links.answer(request, links.look)
 
     @post(
         "/{token:str}",
@@ -92,9 +92,9 @@ def make_links(config: Config, now: Now = time.time) -> Router:
         status_code=200,
         request_max_body_size=_MOST_FORM,
     )
-    async def act(token: str, request: Request[Any, Any, Any]) -> Response[str]:
+    async def act(request: Request[Any, Any, Any]) -> Response[str]:
         form = parse_qs((await request.body()).decode("latin-1"), max_num_fields=10)
-        return await links.answer(token, request, lambda token, words: links.act(token, words, teach="learn" in form))
+        return await links.answer(request, lambda token, words: links.act(token, words, teach="learn" in form))
 
     return Router("/q", route_handlers=[look, act])
 
@@ -115,8 +115,9 @@ class Links:
         ).get_template("quarantine.html.j2")
 
     async def answer(
-        self, token: str, request: Request[Any, Any, Any], then: Callable[[Token, Words], Response[str]]
+        self, request: Request[Any, Any, Any], then: Callable[[Token, Words], Response[str]]
     ) -> Response[str]:
+        token = str(request.path_params["token"])
         words = Words(choose(request.headers.get("accept-language", "")))
         client = request.client.host if request.client else ""
         if self._wrong.too_many(client):

@@ -85,3 +85,9 @@ def test_notify_is_honoured(action: Action, notify: tuple[Notify, ...], owed: bo
     one = notices(Resolved(False))
     assert one.owed(action, Envelope("1" * 26, "a@b.test", (recipient,), 0.0), recipient) is owed
     assert not one.owed(action, Envelope("1" * 26, "", (recipient,), 0.0), recipient), "no bounce of a bounce"
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_who_sent_what_is_suspect_hears_nothing(action: Action) -> None:
+    kept = Recipient("bob@demo.test", kind="quarantine", notify=(Notify.SUCCESS, Notify.FAILURE, Notify.DELAY))
+    assert not notices(Resolved(True)).owed(action, Envelope("1" * 26, "ayse@demo.test", (kept,), 1.7e9), kept)

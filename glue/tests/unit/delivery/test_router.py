@@ -48,3 +48,21 @@ def test_each_goes_by_its_door() -> None:
     asyncio.run(router.close())
     assert local.closed
     assert remote.closed
+
+
+def test_what_is_suspect_has_a_door_and_a_lane_of_its_own() -> None:
+    doors = Door("local"), Door("remote"), Door("quarantine")
+    message = Mail(Envelope("1" * 26, "", (), 0.0))
+    suspect = Recipient("a@demo.test", kind="quarantine")
+    router = Router(doors[0], doors[1], "relay.test", doors[2])
+    found = router.destination(suspect)
+    assert (found.name, found.local) == ("quarantine", True)
+
+    async def main(router: Router) -> str:
+        (outcome,) = await router.deliver(message, [suspect])
+        await router.close()
+        return outcome.reply.text
+
+    assert asyncio.run(main(router)) == "quarantine"
+    assert all(door.closed for door in doors)
+    assert asyncio.run(main(Router(doors[0], doors[1]))) == "local"

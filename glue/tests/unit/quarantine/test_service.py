@@ -18,7 +18,7 @@ from postane.quarantine import digest
 from postane.quarantine.control import Answer, Request
 from postane.quarantine.digest import Digest, Link
 from postane.quarantine.items import Selection, Settings
-from postane.quarantine.service import Service, base_url
+from postane.quarantine.service import Service, base_url, effective
 from postane.quarantine.store import Store
 from support.quarantine import make_fresh
 
@@ -335,6 +335,15 @@ def test_trouble_with_the_directory_stops_nothing(world: World) -> None:
         world.look()
     assert not world.spool.put_
     assert world.states() == ["held"]
+
+
+def test_the_nearest_policy_wins() -> None:
+    server = Quarantine(days=30, digest="daily", language="en")
+    assert effective(server) == Settings(30 * 86_400, "daily", "en")
+    tenant, domain, account = '{"language": "tr", "days": 7}', '{"days": 14}', '{"digest": "never"}'
+    assert effective(server, [tenant, domain, account]) == Settings(14 * 86_400, "never", "tr")
+    # What an older version took, and this one does not: the wider levels hold.
+    assert effective(server, [tenant, '{"digest": "hourly"}', "rubbish"]) == Settings(7 * 86_400, "daily", "tr")
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,27 @@ def test_socket_takes_many_requests_and_survives_rubbish(tmp_path: Path) -> None
     hosted(test)
 
 
+def test_another_part_answers_what_is_for_it(tmp_path: Path) -> None:
+    async def part(line: bytes) -> bytes:
+        return b'{"heard":%d}' % len(line)
+
+    async def main() -> None:
+        control = Control(Host().runner, {"quarantine": part})
+        await control.start(tmp_path / "queue.sock")
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "queue.sock")
+        said = []
+        for line in (b'{"part":"quarantine","x":1}\n', b'{"part":"nobody","do":"stats"}\n', b'{"do":"stats"}\n'):
+            writer.write(line)
+            said.append(json.loads(await reader.readline()))
+        assert said[0] == {"heard": 28}
+        assert "not understood" in said[1]["error"]
+        assert said[2]["stats"]["messages"] == 0
+        writer.close()
+        await control.close()
+
+    asyncio.run(main())
+
+
 def test_thousands_are_looked_at_while_mail_goes_on() -> None:
     async def test(host: Host) -> None:
         turns = 0
