@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from typing import Any, Protocol
+from typing import Protocol
 
 from postane.config.model import Smtp
 from postane.core.address import Address
 from postane.core.envelope import Envelope, Notify, Recipient
-from postane.core.errors import PostaneError, SpoolFullError, TemporaryError
+from postane.core.errors import SpoolFullError, TemporaryError
 from postane.core.peer import Peer, Service
 from postane.core.ports import Body, Case, Directory, Filters, Now, Resolved
 from postane.core.reply import Reply
 from postane.core.verdict import ACCEPT, Ruling, Verdict
-from postane.observe.log import get_logger, info_many
+from postane.observe.log import get_logger
 from postane.smtpd import events, text
 from postane.smtpd.dialogue import OK, Sink, too_big
-from postane.smtpd.filing import DEFERRED, Parcel, Refusal, file, reply_of
+from postane.smtpd.filing import Parcel, Refusal, file, reply_of
+from postane.smtpd.keeping import NO_ROOM, DraftBody, Intake, Keeper
 from postane.smtpd.received import received
 from postane.smtpd.server import Answer, Server
 
@@ -36,7 +37,6 @@ NO_MAILBOX = Reply(550, "5.1.1", "No such mailbox here")
 NO_RELAY = Reply(554, "5.7.1", "Relay access denied")
 NO_SUCH_DOMAIN = Reply(550, "5.1.2", "That domain cannot receive mail")
 NOT_YOUR_SENDER = Reply(553, "5.7.1", "The sender address does not belong to your login")
-NO_ROOM = Reply(452, "4.3.1", "No room to keep the message now; try again later")
 CANNOT_LOOK_UP = Reply(451, "4.3.0", "The address cannot be looked up now; try again later")
 LOOP = Reply(554, "5.4.6", "The message has passed too many servers: a mail loop")
 BARE_NEWLINE = Reply(550, "5.6.11", "The message has a bare CR or LF; lines end with CR LF")
@@ -45,32 +45,6 @@ LOGIN_OK = Reply(235, "2.7.0", "Authentication successful")
 LOGIN_FAILED = Reply(535, "5.7.8", "Name or password is wrong")
 
 _RECEIVED = re.compile(rb"^received:", re.IGNORECASE | re.MULTILINE)
-
-
-class DraftBody(Body, Protocol):
-    """A body that grows while it arrives (see spool.draft)."""
-
-    def append(self, block: bytes) -> None: ...
-
-    def overwrite(self, patches: Iterable[tuple[int, bytes]]) -> None: ...
-
-    def close(self) -> None: ...
-
-    def discard(self) -> None: ...
-
-
-class Intake(Protocol):
-    """The spool as the service uses it."""
-
-    def new_id(self) -> str: ...
-
-    def draft(self, message_id: str) -> DraftBody: ...
-
-    def room_for(self, size: int) -> bool: ...
-
-    def keep(
-        self, envelope: Envelope, head: bytes, body: Body, done: Callable[[PostaneError | None], None]
-    ) -> None: ...
 
 
 class Signer(Protocol):
@@ -124,12 +98,12 @@ class MailHandler:
         self._phases = filters.phases
         self._asks_envelope = bool(filters.phases - {"data"})
         self._intake = intake
+        self._keeper = Keeper(intake)
         self._signer = signer
         self._now = now
         self._tls_offered = tls_offered
         self._relay_from = [ip_network(text) for text in settings.relay_from]
         self._greetings: dict[str, Reply] = {}
-        self._accepted: list[dict[str, Any]] = []
         self._offers: dict[tuple[str, bool, bool], Reply] = {}
 
     # -- the hooks ------------------------------------------------------------------------------------------------
@@ -261,7 +235,7 @@ class MailHandler:
         if "data" in self._phases or standing.case is not None or (standing.account and self._signer is not None):
             return self._filter_and_keep(server, transaction, peer, envelope, head)
         standing.transaction = None  # from here on the draft is the spool's: a lost connection does not discard it
-        return self._keep(envelope, head, draft)
+        return self._keeper.keep(envelope, head, draft)
 
     def recipients(self, server: Server) -> list[str]:
         transaction = self._standing(server).transaction
@@ -452,7 +426,9 @@ class MailHandler:
                 self.handle_reset(server)
                 log.error("signing_failed", trace_id=envelope.id, reason=str(error))
                 return Reply(451, "4.7.5", "The message cannot be signed now; try again later")
-        return await self._keep_parcels(server, transaction, envelope, head, parcels)
+        standing = self._standing(server)
+        standing.transaction = None  # from here on the draft is the spool's: a lost connection does not discard it
+        return await self._keeper.keep_all(envelope, head, draft, parcels)
 
     async def _copies(self, rulings: Iterable[Ruling]) -> list[Parcel]:
         """What filters want sent to others too. Nobody who sent the message hears of what becomes of a copy."""
@@ -461,89 +437,12 @@ class MailHandler:
         for address in map(Address.parse, wanted):
             resolved = await self._directory.resolve(address)
             away = () if resolved.known_domain else (Recipient(str(address), kind="remote"),)
+            if not resolved.targets and not away:
+                log.error("copy_not_possible", recipient=str(address), reason="there is no such mailbox here")
             for target in resolved.targets or away:
                 recipients[target.address] = Recipient(target.address, str(address), target.kind, (Notify.NEVER,))
         headers = dict.fromkeys(header for ruling in rulings for header in ruling.verdict.copy_headers)
         return [Parcel(tuple(recipients.values()), tuple(headers), sender="")] if recipients else []
-
-    async def _keep_parcels(
-        self, server: Server, transaction: Transaction, envelope: Envelope, head: bytes, parcels: Sequence[Parcel]
-    ) -> Reply:
-        """The first parcel is the message itself; others are messages of their own with the same text."""
-        draft = transaction.draft
-        assert draft is not None
-        first, *others = parcels
-        drafts: list[tuple[Envelope, DraftBody, Parcel]] = [(envelope, draft, first)]
-        try:
-            for parcel in others:
-                message_id = self._intake.new_id()
-                other = self._intake.draft(message_id)
-                drafts.append((replace(envelope, id=message_id), other, parcel))
-                for chunk in draft.chunks():
-                    other.append(bytes(chunk))
-                log.info("split", trace_id=envelope.id, other=message_id)
-        except SpoolFullError as error:
-            self.handle_reset(server)
-            for _, other, _ in drafts[1:]:
-                other.discard()
-            log.error("spool_full", trace_id=envelope.id, reason=str(error))
-            return NO_ROOM
-        self._standing(server).transaction = None  # from here on the drafts are the spool's
-        kept = [
-            self._keep(
-                replace(
-                    one,
-                    sender=one.sender if parcel.sender is None else parcel.sender,
-                    recipients=parcel.recipients,
-                    extra={**one.extra, **parcel.extra},
-                ),
-                head + b"".join(f"{name}: {value}\r\n".encode() for name, value in parcel.headers),
-                body,
-            )
-            for one, body, parcel in drafts
-        ]
-        replies = await asyncio.gather(*kept)
-        return next((reply for reply in replies if not reply.ok), replies[0])
-
-    def _keep(self, envelope: Envelope, head: bytes, draft: DraftBody) -> Awaitable[Reply]:
-        """Into the spool; the reply comes once it is safe there."""
-        kept: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-
-        def done(error: PostaneError | None) -> None:
-            if error is not None:
-                draft.discard()
-                reply = NO_ROOM if isinstance(error, SpoolFullError) else DEFERRED
-                log.error("not_kept", trace_id=envelope.id, reason=str(error), reply=str(reply))
-            else:
-                draft.close()
-                reply = Reply(250, "2.0.0", f"OK {envelope.id}")
-                self._tell(
-                    {
-                        "trace_id": envelope.id,
-                        "sender": envelope.sender,
-                        "recipients": len(envelope.recipients),
-                        "size": len(head) + size,
-                        "client_ip": envelope.client_ip,
-                        "login": envelope.login,
-                        "event": "accepted",
-                    }
-                )
-            if not kept.done():  # its session may be gone; the message is kept all the same
-                kept.set_result(reply)
-
-        size = draft.size
-        self._intake.keep(envelope, head, draft, done)
-        return kept
-
-    def _tell(self, accepted: dict[str, Any]) -> None:
-        """Into the log with the others that one sync made safe, in one write."""
-        if not self._accepted:
-            asyncio.get_running_loop().call_soon(self._tell_all)
-        self._accepted.append(accepted)
-
-    def _tell_all(self) -> None:
-        accepted, self._accepted = self._accepted, []
-        info_many("smtpd", accepted)
 
 
 def _can_receive(address: Address) -> bool:
