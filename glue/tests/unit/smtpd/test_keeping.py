@@ -11,6 +11,7 @@ import pytest
 from postane.config.model import Spool
 from postane.core.envelope import Envelope, Recipient
 from postane.core.errors import SpoolFullError
+from postane.core.ports import Claimed
 from postane.core.reply import Reply
 from postane.smtpd.filing import Parcel
 from postane.smtpd.keeping import NO_ROOM, Keeper
@@ -41,11 +42,18 @@ def keep(folder: Path, text: bytes, hurt: Callable[[SpoolWriter], None] = lambda
     return asyncio.run(work())
 
 
+def kept_in(folder: Path) -> list[Claimed]:
+    async def work() -> list[Claimed]:
+        return SpoolView(folder, SETTINGS).poll()
+
+    return asyncio.run(work())
+
+
 @pytest.mark.parametrize("size", [100, 3_000_000])
 def test_each_parcel_is_a_message_of_its_own_with_the_same_text(tmp_path: Path, size: int) -> None:
     text = b"Subject: x\r\n\r\n" + b"o" * size + b"\r\n"
     reply = keep(tmp_path, text)
-    kept = {one.envelope.recipients[0].address[0]: one for one in SpoolView(tmp_path, SETTINGS).poll()}
+    kept = {one.envelope.recipients[0].address[0]: one for one in kept_in(tmp_path)}
     assert reply == Reply(250, "2.0.0", f"OK {kept['a'].id}")
     assert len({one.id for one in kept.values()}) == 3
     assert kept["a"].read() == b"Received: x\r\nX-A: 1\r\n" + text
@@ -63,5 +71,5 @@ def test_where_the_copies_find_no_room_nothing_is_kept(tmp_path: Path) -> None:
         spool.draft = draft  # type: ignore[assignment,method-assign]
 
     assert keep(tmp_path, b"Subject: x\r\n\r\n" + b"o" * 100_000, full) == NO_ROOM
-    assert SpoolView(tmp_path, SETTINGS).poll() == []
+    assert kept_in(tmp_path) == []
     assert list(tmp_path.glob("w0/large/*")) == []
