@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,17 +24,47 @@ client.test A 127.0.0.1
 """
 
 
-@pytest.fixture(scope="module")
-def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+def served(folder: Path, *, at_once: bool) -> Wire:
     zone = Zone(ZONE)
     tools = Tools("mx.test", Dns(), lambda: 0.0, lambda: zone.ask)
     filters = (
-        Iprev(IprevOptions(fail="reject", temperror="defer", trusted_peers=()), tools),
-        HeloName(HeloOptions(trusted_peers=()), tools),
+        Iprev(IprevOptions(fail="reject", temperror="defer", trusted_peers=(), at_once=at_once), tools),
+        HeloName(HeloOptions(trusted_peers=(), at_once=at_once), tools),
     )
-    wire = Wire(tmp_path_factory.mktemp("names"), filters=filters)
+    return Wire(folder, filters=filters)
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    wire = served(tmp_path_factory.mktemp("names"), at_once=True)
     yield wire
     wire.close()
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    wire = served(tmp_path_factory.mktemp("patient"), at_once=False)
+    yield wire
+    wire.close()
+
+
+@pytest.mark.parametrize(
+    ("source", "helo", "reply"),
+    [
+        ("127.0.0.1", "client.test", "250 "),
+        ("127.0.0.2", "client.test", "550 5.7.25 Reverse DNS: client.test does not lead back to 127.0.0.2"),
+        ("127.0.0.3", "client.test", "450 4.7.25 Reverse DNS: SERVFAIL"),
+        ("127.0.0.1", "a..b", "550 5.7.1 HELO: "),
+    ],
+)
+def test_what_is_not_said_at_once_is_said_to_each_recipient(patient: Wire, source: str, helo: str, reply: str) -> None:
+    line = Line(patient, hello=False, source=source)
+    assert line.greeting.startswith("220 ")
+    assert line(f"EHLO {helo}").startswith("250")
+    assert line("MAIL FROM:<a@x.test>").startswith("250 ")
+    assert line("RCPT TO:<ayse@demo.test>").startswith(reply)
+    assert line("RCPT TO:<postmaster@mx.test>").startswith("250 ")  # who can be reached whatever is thought
+    line.close()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ failure policy is for accidents.
 
 from __future__ import annotations
 
-import asyncio
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
 
@@ -26,20 +26,18 @@ from postane.filters import base
 from postane.filters.auth import results
 from postane.filters.auth.arc import Chain
 from postane.filters.auth.authenticate import Authentication as Found
-from postane.filters.auth.authenticate import authenticate
 from postane.filters.auth.canonical import Piece
 from postane.filters.auth.dkim_key import Result
 from postane.filters.auth.dmarc import Evaluation
-from postane.filters.auth.message import MAX_HEAD, MAX_LINES, read, too_long
-from postane.filters.auth.public_suffix import by_list
-from postane.filters.auth.spf import Client
+from postane.filters.auth.message import MAX_HEAD, MAX_LINES, too_long
+from postane.filters.checked import authenticated
 from postane.observe.log import get_logger
 
 log = get_logger("filters")
 
 UNCLEAR = Reply(550, "5.7.1", "The message must have exactly one clear address in From")
+FALSE_NAME = Reply(550, "5.7.1", "The name in From shows an address of another domain")
 
-_BESIDE = 256 * 1024  # octets; hashing more than that would hold up the other sessions
 _SHARE = 0.8  # of the time that a call has, for questions to the DNS
 
 
@@ -65,12 +63,28 @@ class Options(base.Options, frozen=True):
     on_temperror: Annotated[
         Literal["defer", "mark"], Meta(description="What is done where the DNS gives no answer that decides DMARC.")
     ] = "defer"
+    on_false_name: Annotated[
+        Literal["accept", "score", "quarantine", "reject"],
+        Meta(description="What is done where From shows an address of another domain beside the author's."),
+    ] = "score"
+    false_name_score: Annotated[
+        float, Meta(ge=0, description="The score of such a message, unless it is accepted.")
+    ] = 2.0
     trusted_sealers: Annotated[
         tuple[str, ...], Meta(description="Domains whose ARC seals are believed: mailing lists, forwarders.")
     ] = ()
     trusted_peers: Annotated[
         tuple[str, ...], Meta(description="Networks whose mail is our own and not judged, as the host's programs.")
     ] = ("127.0.0.0/8", "::1/128")
+
+
+@dataclass(frozen=True, slots=True)
+class _Opinion:
+    """The decision, why, and what the peer reads."""
+
+    decision: Decision = Decision.ACCEPT
+    why: str = ""
+    reply: Reply | None = None
 
 
 class Authentication(base.Filter[Options]):
@@ -86,7 +100,6 @@ class Authentication(base.Filter[Options]):
             raise ConfigError(f"filters.options.authentication.trusted_peers: {error}") from error
         self._id = options.authserv_id or tools.host
         self._sealers = {domain.lower() for domain in options.trusted_sealers}
-        self._suffixes = by_list() if options.organization == "public_suffix_list" else None
         self._ask = tools.resolver()
 
     async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict:
@@ -97,17 +110,14 @@ class Authentication(base.Filter[Options]):
             return Verdict(Decision.REJECT, f"the header has over {limit}", reply)
         patches = tuple(results.blanked(head, self._id))
         address = ip_address(peer.ip)
-        if envelope.login or any(address in network for network in self._own):
+        if peer.own or envelope.login or any(address in network for network in self._own):
             return Verdict(patches=patches)
-        chunks = body.chunks()
-        beside = asyncio.get_running_loop().run_in_executor
-        message = await beside(None, read, chunks) if body.size > _BESIDE else read(chunks)
-        client = Client(address, peer.helo, envelope.sender, self.tools.host, self.tools.now())
-        found = await authenticate(message, client, self._ask, self.options.timeout * _SHARE, self._suffixes)
-        decision, why, said = self._judge(found)
-        headers = [("Authentication-Results", self._results(found, peer, envelope))]
-        if decision is Decision.QUARANTINE:
-            headers.append(("X-Spam", "Yes"))
+        seconds = self.options.timeout * _SHARE
+        by_list = self.options.organization == "public_suffix_list"
+        found = await authenticated(self.tools, self._ask, peer, envelope, body, seconds, suffix_list=by_list)
+        said = sorted((self._judge(found), self._name(found)), key=lambda one: -one.decision)
+        opinion, why = said[0], "; ".join(one.why for one in said if one.why)
+        headers = (("Authentication-Results", self._results(found, peer, envelope)),)
         log.info(
             "authenticated",
             trace_id=envelope.id,
@@ -117,10 +127,12 @@ class Authentication(base.Filter[Options]):
             arc=str(found.arc.cv),
             dmarc=str(found.dmarc.result),
             policy=found.dmarc.policy,
-            decision=decision.name.lower(),
+            shown=found.shown,
+            decision=opinion.decision.name.lower(),
             reason=why,
         )
-        return Verdict(decision, why, said, tuple(headers), patches=patches)
+        score = self.options.false_name_score if found.shown and self.options.on_false_name != "accept" else 0.0
+        return Verdict(opinion.decision, why, opinion.reply, headers, score, patches, opinion=True)
 
     def _results(self, found: Found, peer: Peer, envelope: Envelope) -> str:
         return results.compose(
@@ -134,8 +146,15 @@ class Authentication(base.Filter[Options]):
             ],
         )
 
-    def _judge(self, found: Found) -> tuple[Decision, str, Reply | None]:
-        """The decision, why, and what the peer reads."""
+    def _name(self, found: Found) -> _Opinion:
+        """What From shows beside the author's address."""
+        wanted = self.options.on_false_name
+        if not found.shown or wanted == "accept":
+            return _Opinion()
+        return _done(wanted, f"From shows {found.shown}, which is not of the author's domain", FALSE_NAME)
+
+    def _judge(self, found: Found) -> _Opinion:
+        """What DMARC says."""
         dmarc = found.dmarc
         if dmarc.result is Result.PERMERROR:
             why = f"DMARC: {dmarc.reason}"
@@ -145,11 +164,11 @@ class Authentication(base.Filter[Options]):
             later = Reply(451, "4.7.1", f"DMARC of {dmarc.domain} cannot be checked now; try again later")
             return _done(self.options.on_temperror, why, later)
         if dmarc.disposition == "none":
-            return Decision.ACCEPT, "", None
+            return _Opinion()
         why = f"DMARC: {dmarc.record_at} asks for {dmarc.disposition}: {dmarc.reason}"
         sealer = self._vouched(found.arc, dmarc)
         if sealer:
-            return Decision.ACCEPT, f"{why}; overridden: {sealer} vouches by ARC that it passed there", None
+            return _Opinion(why=f"{why}; overridden: {sealer} vouches by ARC that it passed there")
         refused = Reply(550, "5.7.1", f"Refused by the DMARC policy of {dmarc.record_at}")
         wanted = self.options.on_reject if dmarc.disposition == "reject" else self.options.on_quarantine
         return _done(wanted, why, refused)
@@ -164,11 +183,11 @@ class Authentication(base.Filter[Options]):
         return ""
 
 
-def _done(wanted: str, why: str, reply: Reply) -> tuple[Decision, str, Reply | None]:
-    if wanted == "mark":
-        return Decision.ACCEPT, why, None
-    decision = {"reject": Decision.REJECT, "defer": Decision.DEFER, "quarantine": Decision.QUARANTINE}[wanted]
-    return decision, why, None if decision is Decision.QUARANTINE else reply
+def _done(wanted: str, why: str, reply: Reply) -> _Opinion:
+    decision = {"reject": Decision.REJECT, "defer": Decision.DEFER, "quarantine": Decision.QUARANTINE}.get(wanted)
+    if decision is None:
+        return _Opinion(why=why)
+    return _Opinion(decision, why, None if decision is Decision.QUARANTINE else reply)
 
 
 def _head(body: Body) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Judges the name that a client gave in HELO or EHLO, right after MAIL (RFC 5321 sections 4.1.1.1 and 4.1.4).
+"""Judges the name that a client gave in HELO or EHLO, at MAIL (RFC 5321 sections 4.1.1.1 and 4.1.4).
 
 A client that calls itself by this host's own name, or says what is neither a domain nor an address literal, is
 refused by default; no mail server that means well does either. That a name leads elsewhere never refuses mail: section
@@ -41,6 +41,9 @@ class Options(base.Options, frozen=True):
     no_such_name: Annotated[Policy, Meta(description="A name that has neither an address nor an MX.")] = "accept"
     own_names: Annotated[tuple[str, ...], Meta(description="Further names of this host, beside `host`.")] = ()
     own_addresses: Annotated[tuple[str, ...], Meta(description="Further addresses, beside `dns.addresses`.")] = ()
+    at_once: Annotated[
+        bool, Meta(description="Refuse at MAIL; else at RCPT, where the recipient's own policy counts.")
+    ] = False
     trusted_peers: Annotated[
         tuple[str, ...], Meta(description="Networks that are not judged: the host's programs, your own devices.")
     ] = ("127.0.0.0/8", "::1/128")
@@ -84,17 +87,17 @@ class HeloName(base.Filter[Options]):
             return ACCEPT
         question = look_at(peer.helo, address, self._names, self._addresses)
         found = await dialogue.run(question, self._ask, self.options.timeout * _SHARE)
-        verdict = _verdict(found, self._policies.get(found.fact, "accept"))
+        verdict = _verdict(found, self._policies.get(found.fact, "accept"), at_once=self.options.at_once)
         if verdict.reply is not None:
             log.info("refused", client_ip=peer.ip, sender=sender, reply=str(verdict.reply), reason=verdict.why)
         return verdict
 
 
-def _verdict(found: Helo, policy: Policy) -> Verdict:
+def _verdict(found: Helo, policy: Policy, *, at_once: bool) -> Verdict:
     why = f"HELO: {found.fact.replace('_', ' ')}{f': {found.reason}' if found.reason else ''}"
     if policy == "accept":
-        return Verdict(why=why)
+        return Verdict(why=why, opinion=True)
     reason = found.reason if found.reason.isascii() and found.reason.isprintable() else found.fact.replace("_", " ")
-    if policy == "defer":
-        return Verdict(Decision.DEFER, why, Reply(450, "4.7.1", f"HELO: {reason[:400]}"))
-    return Verdict(Decision.REJECT, why, Reply(550, "5.7.1", f"HELO: {reason[:400]}"))
+    refused, code = (Decision.DEFER, 450) if policy == "defer" else (Decision.REJECT, 550)
+    reply = Reply(code, f"{code // 100}.7.1", f"HELO: {reason[:400]}")
+    return Verdict(refused, why, reply, opinion=True, at_once=at_once)

@@ -33,6 +33,10 @@ class Options(base.Options, frozen=True):
     no_name: Annotated[Policy, Meta(description="The address has no name (permerror).")] = "accept"
     fail: Annotated[Policy, Meta(description="No name of the address leads back to it.")] = "accept"
     temperror: Annotated[Literal["accept", "defer"], Meta(description="The DNS gives no answer.")] = "accept"
+    at_once: Annotated[
+        bool,
+        Meta(description="Refuse in place of the greeting; else at RCPT, where the recipient's own policy counts."),
+    ] = False
     trusted_peers: Annotated[
         tuple[str, ...], Meta(description="Networks that are not judged: the host's programs, your own devices.")
     ] = ("127.0.0.0/8", "::1/128")
@@ -61,18 +65,21 @@ class Iprev(base.Filter[Options]):
         if any(address in network for network in self._trusted):
             return ACCEPT
         found = await dialogue.run(iprev(address), self._ask, self.options.timeout * _SHARE)
-        verdict = _verdict(found, self._policies.get(found.result, "accept"))
+        verdict = _verdict(found, self._policies.get(found.result, "accept"), at_once=self.options.at_once)
         if verdict.reply is not None:
             log.info("refused", client_ip=peer.ip, reply=str(verdict.reply), reason=verdict.why)
         return verdict
 
 
-def _verdict(found: Reverse, policy: Policy) -> Verdict:
+def _verdict(found: Reverse, policy: Policy, *, at_once: bool) -> Verdict:
     why = f"iprev: {found.result}: {found.reason or found.name}"
     if policy == "accept":
-        return Verdict(why=why)
-    # In place of the greeting there are only 554 and 421 (RFC 5321 section 4.3.2).
+        return Verdict(why=why, opinion=True)
     says = found.reason[:400] if found.reason.isprintable() and found.reason.isascii() else "the name of your address"
+    # In place of the greeting there are only 554 and 421 (RFC 5321 section 4.3.2).
     if policy == "defer":
-        return Verdict(Decision.DEFER, why, Reply(421, "4.7.25", f"Reverse DNS: {says}"))
-    return Verdict(Decision.REJECT, why, Reply(554, "5.7.25", f"Reverse DNS: {says}"))
+        decision, code = Decision.DEFER, 421 if at_once else 450
+    else:
+        decision, code = Decision.REJECT, 554 if at_once else 550
+    reply = Reply(code, f"{code // 100}.7.25", f"Reverse DNS: {says}")
+    return Verdict(decision, why, reply, opinion=True, at_once=at_once)

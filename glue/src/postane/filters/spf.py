@@ -1,12 +1,11 @@
 """Checks SPF (RFC 7208) for what comes from outside: after MAIL by policy, and as a header in the message.
 
-The result is a function of client, HELO and sender for as long as the DNS answers hold, so it is remembered by these
-three between the phases, for a short time. What fails in the DNS is a result (`temperror`), no failure of the filter.
+It is evaluated once for all phases, and for all filters that go by it. What fails in the DNS is a result
+(`temperror`), no failure of the filter.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
 
@@ -18,17 +17,15 @@ from postane.core.ports import Body
 from postane.core.reply import Reply
 from postane.core.verdict import ACCEPT, Decision, Verdict
 from postane.filters import base
-from postane.filters.auth import dialogue
-from postane.filters.auth.spf import Checked, Client, check_host
+from postane.filters.auth.spf import Checked
 from postane.filters.auth.spf_received import NAME, received_spf
 from postane.filters.auth.spf_record import Result
+from postane.filters.checked import client, spf
 from postane.observe.log import get_logger
 
 log = get_logger("filters")
 
-_KEPT = 10_000  # results in memory
 _LINE = 490  # characters of a reply line beside its codes: 512 with them (RFC 5321 section 4.5.3.1.5)
-_LIFE = 300.0  # seconds; nearly every transaction takes less
 
 
 class Options(base.Options, frozen=True):
@@ -48,6 +45,9 @@ class Options(base.Options, frozen=True):
         Literal["mark", "reject"], Meta(description="What a permerror brings: a header, or 550 5.7.24 after MAIL.")
     ] = "mark"
     header: Annotated[bool, Meta(description="Put the result into Received-SPF.")] = True
+    at_once: Annotated[
+        bool, Meta(description="Refuse at MAIL; else at RCPT, where the recipient's own policy counts.")
+    ] = False
     trusted_peers: Annotated[
         tuple[str, ...],
         Meta(description="Networks that are not checked: the host's programs, your own forwarders and backup MX."),
@@ -66,39 +66,22 @@ class Spf(base.Filter[Options]):
         super().__init__(options, tools)
         self._ask = tools.resolver()
         self._own = [ip_network(network) for network in options.trusted_peers]
-        self._results: OrderedDict[tuple[str, str, str], tuple[float, Checked]] = OrderedDict()
 
     async def mail(self, peer: Peer, sender: str) -> Verdict:
         if self._is_trusted(peer):
             return ACCEPT
-        checked = await self.check(peer, sender)
+        checked = await spf(self.tools, self._ask, peer, sender, self.options.seconds)
         decision, reply = self._policy(checked)
         if reply is not None:
             log.info("refused", client_ip=peer.ip, sender=sender, reply=str(reply), reason=_why(checked))
-        return Verdict(decision, _why(checked), reply)
+        return Verdict(decision, _why(checked), reply, opinion=True, at_once=self.options.at_once)
 
     async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict:
         if not self.options.header or self._is_trusted(peer):
             return ACCEPT
-        checked = await self.check(peer, envelope.sender)
-        header = received_spf(checked, self._client(peer, envelope.sender))
-        return Verdict(why=_why(checked), headers=((NAME, header),))
-
-    async def check(self, peer: Peer, sender: str) -> Checked:
-        """The result for a transaction, from memory if it was asked for a moment ago."""
-        key = (peer.ip, peer.helo, sender)
-        now = self.tools.now()
-        until, checked = self._results.get(key, (0.0, None))
-        if checked is None or until < now:
-            checked = await dialogue.run(check_host(self._client(peer, sender)), self._ask, self.options.seconds)
-            self._results[key] = (now + _LIFE, checked)
-            self._results.move_to_end(key)
-            if len(self._results) > _KEPT:
-                self._results.popitem(last=False)
-        return checked
-
-    def _client(self, peer: Peer, sender: str) -> Client:
-        return Client(ip_address(peer.ip), peer.helo, sender, self.tools.host, self.tools.now())
+        checked = await spf(self.tools, self._ask, peer, envelope.sender, self.options.seconds)
+        header = received_spf(checked, client(self.tools, peer, envelope.sender))
+        return Verdict(why=_why(checked), headers=((NAME, header),), opinion=True)
 
     def _is_trusted(self, peer: Peer) -> bool:
         """Who has logged in is known better than by an address."""

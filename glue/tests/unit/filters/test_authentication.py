@@ -17,7 +17,7 @@ from postane.core.peer import Peer, Service
 from postane.core.question import Answer
 from postane.core.verdict import Decision, Verdict
 from postane.filters.auth.message import MAX_HEAD, MAX_LINES
-from postane.filters.authentication import UNCLEAR, Authentication, Options
+from postane.filters.authentication import FALSE_NAME, UNCLEAR, Authentication, Options
 from postane.filters.base import Tools
 from postane.spool.draft import Draft
 from support.signing import MESSAGE, NOW, SILENT, Zone, record, rsa_key, sealed, sign
@@ -39,12 +39,13 @@ def judged(
     *,
     records: Mapping[str, Sequence[str] | Answer] = RECORDS,
     login: str = "",
+    own: bool = False,
     **options: Any,
 ) -> Verdict:
     async def run() -> Verdict:
         given = msgspec.convert(options, Options)
         judge = Authentication(given, Tools("mx.test", Dns(), lambda: NOW, lambda: Zone(records).ask))
-        peer = Peer(Service.SMTP, ip, 4711, "mail.example.org", True, "", login)
+        peer = Peer(Service.SMTP, ip, 4711, "mail.example.org", True, "", login, own)
         envelope = Envelope("01ID", "a@example.org", (Recipient("b@y.test"),), NOW, login=login)
         body = Draft(Path("/nowhere"), "x", 10 << 20)
         for at in range(0, len(message), 1500):
@@ -83,8 +84,8 @@ def test_what_dmarc_asks_for_is_done() -> None:
     assert "neither SPF nor DKIM passed" in verdict.why
     quarantine = {**RECORDS, "_dmarc.example.org": ["v=DMARC1; p=quarantine"]}
     verdict = judged(MESSAGE, records=quarantine)
-    assert (verdict.decision, verdict.reply) == (Decision.QUARANTINE, None)
-    assert ("X-Spam", "Yes") in verdict.headers
+    assert (verdict.decision, verdict.reply, verdict.opinion) == (Decision.QUARANTINE, None, True)
+    assert len(verdict.headers) == 1
     assert "dmarc=fail" in header(verdict)
     testing = {**RECORDS, "_dmarc.example.org": ["v=DMARC1; p=reject; t=y"]}
     assert judged(MESSAGE, records=testing).decision is Decision.QUARANTINE
@@ -188,6 +189,30 @@ def test_our_own_mail_is_not_judged() -> None:
     assert judged(MESSAGE, "::1") == Verdict()
     assert judged(MESSAGE, SPOOFED, trusted_peers=["198.51.100.0/24"]) == Verdict()
     assert judged(MESSAGE, "127.0.0.1", trusted_peers=[]).decision is Decision.REJECT
+    assert judged(MESSAGE, own=True) == Verdict()
+
+
+FALSE = MESSAGE.replace(b"From: Ayse", b'From: "Boss, boss@bank.example"')
+
+
+@pytest.mark.parametrize(
+    ("wanted", "decision", "score"),
+    [
+        ("accept", Decision.ACCEPT, 0),
+        ("score", Decision.ACCEPT, 3),
+        ("quarantine", Decision.QUARANTINE, 3),
+        ("reject", Decision.REJECT, 3),
+    ],
+)
+def test_a_name_that_is_the_address_of_another(wanted: str, decision: Decision, score: float) -> None:
+    verdict = judged(sign(FALSE), GOOD, on_false_name=wanted, false_name_score=3)
+    assert (verdict.decision, verdict.score, verdict.opinion) == (decision, score, True)
+    assert verdict.reply == (FALSE_NAME if decision is Decision.REJECT else None)
+    assert (verdict.why == "") is (wanted == "accept")
+    assert wanted == "accept" or "shows boss@bank.example" in verdict.why
+    assert "dmarc=pass header.from=example.org" in header(verdict)
+    # What DMARC asks for is done all the same.
+    assert judged(FALSE, on_false_name="quarantine").decision is Decision.REJECT
 
 
 def test_a_header_without_end_is_refused() -> None:

@@ -45,11 +45,11 @@ class Text:
         self._text = text
         self.size = len(text)
 
-    def bytes(self) -> bytes:
-        return self._text
-
     def chunks(self) -> Sequence[bytes]:
         return [self._text]
+
+    def bytes(self) -> bytes:
+        return self._text
 
 
 class Case:

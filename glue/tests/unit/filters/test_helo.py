@@ -59,7 +59,12 @@ def test_what_each_option_is_for(helo: str, option: str, by_default: str) -> Non
         verdict = said(helo, **({**every, option: policy} if option else dict.fromkeys(every, policy)))
         expected = (decision, code) if option else (Decision.ACCEPT, 0)
         assert (verdict.decision, verdict.reply.code if verdict.reply else 0) == expected
+        assert (verdict.opinion, verdict.at_once) == (True, False)
         assert verdict.why.startswith("HELO: ")
+
+
+def test_a_refusal_may_be_said_at_once() -> None:
+    assert said("mx.ours.example", at_once=True).at_once
 
 
 def test_the_reply_says_what_is_wrong() -> None:

@@ -49,16 +49,20 @@ def test_what_each_option_is_for(ip: str, option: str, policies: tuple[str, ...]
     assert said(ip).decision is Decision.ACCEPT
     assert said(ip, **(every | {option: "accept"} if option else every)).decision is Decision.ACCEPT
     for policy in policies:
-        verdict = said(ip, **{option: policy})
-        expected = (Decision.DEFER, 421, "4.7.25") if policy == "defer" else (Decision.REJECT, 554, "5.7.25")
-        assert verdict.reply is not None
-        assert (verdict.decision, verdict.reply.code, verdict.reply.enhanced) == expected
-        assert verdict.why.startswith("iprev: ")
+        for at_once in (False, True):
+            verdict = said(ip, **{option: policy}, at_once=at_once)
+            # What is said in place of the greeting has other codes than what is said at RCPT.
+            defer, reject = (421, 554) if at_once else (450, 550)
+            expected = (Decision.DEFER, defer, "4.7.25") if policy == "defer" else (Decision.REJECT, reject, "5.7.25")
+            assert verdict.reply is not None
+            assert (verdict.decision, verdict.reply.code, verdict.reply.enhanced) == expected
+            assert verdict.why.startswith("iprev: ")
+            assert (verdict.opinion, verdict.at_once) == (True, at_once)
 
 
 def test_the_reply_says_what_is_wrong() -> None:
     assert str(said("192.0.2.4", fail="reject").reply) == (
-        "554 5.7.25 Reverse DNS: false.example does not lead back to 192.0.2.4"
+        "550 5.7.25 Reverse DNS: false.example does not lead back to 192.0.2.4"
     )
 
 
@@ -87,7 +91,7 @@ def test_silence_is_a_temperror_and_an_accident_is_for_the_policy() -> None:
         return asyncio.run(Pipeline([judge]).connect(Peer(Service.SMTP, "192.0.2.3", 4711)))
 
     assert str(decided(silent, temperror="defer", timeout=0.2).reply).startswith(
-        "421 4.7.25 Reverse DNS: DNS: no answer"
+        "450 4.7.25 Reverse DNS: DNS: no answer"
     )
     for policy, code in (("defer", 451), ("reject", 554), ("skip", 0)):
         verdict = decided(broken, on_failure=policy)

@@ -14,7 +14,6 @@ from postane.core.envelope import Envelope, Recipient
 from postane.core.peer import Peer, Service
 from postane.core.question import Answer, Question
 from postane.core.verdict import ACCEPT, Decision, Verdict
-from postane.filters import spf
 from postane.filters.base import Tools
 from postane.filters.pipeline import Pipeline
 from postane.filters.spf import Options, Spf
@@ -72,6 +71,8 @@ def test_policy(sender: str, decision: Decision, reply: str) -> None:
     assert "SPF: " in strict.why
     lax = mail(sender, Options())
     assert (lax.decision, lax.reply) == (Decision.ACCEPT, None)
+    assert (strict.opinion, strict.at_once) == (True, False)
+    assert mail(sender, msgspec.structs.replace(STRICT, at_once=True)).at_once
 
 
 @pytest.mark.parametrize(
@@ -119,18 +120,6 @@ def test_the_header_of_the_data_phase_asks_nothing_again(tmp_path: Path) -> None
     now.now += 301
     data(judge, "a@fail.example", tmp_path)
     assert len(zone.questions) == 5 * asked
-
-
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spf, "_KEPT", 3)
-    judge = made()
-
-    async def main() -> None:
-        for at in range(9):
-            await judge.mail(PEER, f"a{at}@pass.example")
-
-    asyncio.run(main())
-    assert len(judge._results) == 3
 
 
 def test_no_header_where_none_is_wanted(tmp_path: Path) -> None:

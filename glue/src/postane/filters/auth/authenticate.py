@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from postane.core.errors import TemporaryError
@@ -14,6 +15,7 @@ from postane.filters.auth.from_header import FromError, author
 from postane.filters.auth.iprev import Reverse, iprev
 from postane.filters.auth.message import Message
 from postane.filters.auth.questions import within
+from postane.filters.auth.shown_name import foreign
 from postane.filters.auth.spf import Checked, Client, check_host
 
 _IPREV_SECONDS = 5.0  # reverse zones are often silent, and nothing is decided by them
@@ -21,27 +23,37 @@ _IPREV_SECONDS = 5.0  # reverse zones are often silent, and nothing is decided b
 
 @dataclass(frozen=True, slots=True)
 class Authentication:
-    """What each method found."""
+    """What each method found. `shown` is an address of another domain than the author's that From shows, or ""."""
 
     spf: Checked
     dkim: tuple[dkim.Signed, ...]
     arc: arc.Chain
     dmarc: dmarc.Evaluation
     iprev: Reverse
+    shown: str = ""
 
 
 async def authenticate(
-    message: Message, client: Client, ask: Ask, seconds: float, suffixes: Suffixes | None = None
+    message: Message,
+    client: Client,
+    ask: Ask,
+    seconds: float,
+    suffixes: Suffixes | None = None,
+    spf: Awaitable[Checked] | None = None,
 ) -> Authentication:
-    """`client.now` is the time that signatures are judged by; `seconds` the time for all questions together."""
+    """`client.now` is the time that signatures are judged by; `seconds` the time for all questions together.
+
+    `spf` is the result for the client, where somebody has it.
+    """
     ask = within(ask, seconds)
     discovery = Discovery(ask, suffixes)
     try:
-        domain, problem = author(message).domain, ""
+        who, problem = author(message), ""
     except FromError as error:
-        domain, problem = "", str(error)
+        who, problem = None, str(error)
+    domain = who.domain if who else ""
     checked, signed, chain, reverse, _ = await asyncio.gather(
-        dialogue.run(check_host(client), ask, seconds),
+        spf or dialogue.run(check_host(client), ask, seconds),
         dkim.verify(message, ask, lambda: client.now),
         arc.verify(message, ask, lambda: client.now),
         dialogue.run(iprev(client.ip), ask, min(seconds, _IPREV_SECONDS)),
@@ -52,7 +64,8 @@ async def authenticate(
     else:
         identifiers = [dmarc.Identifier(one.domain, one.result) for one in signed]
         evaluation = await dmarc.judge(domain, [_identifier(checked)], identifiers, discovery)
-    return Authentication(checked, tuple(signed), chain, evaluation, reverse)
+    shown = foreign(message.fields, who, evaluation.organizational_domain) if who else ""
+    return Authentication(checked, tuple(signed), chain, evaluation, reverse, shown)
 
 
 async def _ahead(discovery: Discovery, domain: str) -> None:
