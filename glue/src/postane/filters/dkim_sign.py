@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 
 from postane.core.errors import TemporaryError
 from postane.core.ports import Body, Now
-from postane.filters.auth.canonical import BodyHash, Piece, relaxed_field
+from postane.filters.auth.canonical import BodyHash, Piece, relaxed_field, slices
 
 # Signed once more than they occur, even if they do not occur at all.
 _OVERSIGNED = (b"from", b"to", b"cc", b"subject", b"date", b"message-id", b"reply-to", b"mime-version", b"content-type")
@@ -91,7 +91,7 @@ def digest_message(pieces: Iterable[Piece]) -> tuple[list[tuple[bytes, bytes]], 
     """The headers as (lower-case name, relaxed line without CRLF), and the SHA-256 of the relaxed body."""
     head = bytearray()
     body: BodyHash | None = None
-    for piece in pieces:
+    for piece in slices(pieces):  # a large text is one view: never joined
         if body is not None:
             body.feed([piece])
             continue
