@@ -69,15 +69,14 @@ Kind = Literal[
 ]
 
 # What Windows, Office or a browser run or mount on a double click, by the lists of the large mail services.
-EXTENSIONS = tuple(
-    """
-    ade adp apk appinstaller application appref-ms appx appxbundle arj bas bat cab chm cmd com cpl diagcab dll dmg
-    ear ex ex_ exe gadget hlp hta img inf ins iqy iso isp jar jnlp js jse lib library-ms lnk mde mdt msc msh msh1
-    msh1xml msh2 msh2xml mshxml msi msix msixbundle msp mst nsh ocx one onepkg pif prf prg ps1 ps1xml ps2 ps2xml
-    psc1 psc2 psd1 psdm1 psm1 rdp reg scf scr sct search-ms searchconnector-ms settingcontent-ms shb shs slk sys
-    theme udl url vb vbe vbp vbs vhd vhdx vxd wim ws wsc wsf wsh xbap xll xnk
-    """.split()
-)
+_FORBIDDEN = """
+ade adp apk appinstaller application appref-ms appx appxbundle arj bas bat cab chm cmd com cpl diagcab dll dmg
+ear ex ex_ exe gadget hlp hta img inf ins iqy iso isp jar jnlp js jse lib library-ms lnk mde mdt msc msh msh1
+msh1xml msh2 msh2xml mshxml msi msix msixbundle msp mst nsh ocx one onepkg pif prf prg ps1 ps1xml ps2 ps2xml
+psc1 psc2 psd1 psdm1 psm1 rdp reg scf scr sct search-ms searchconnector-ms settingcontent-ms shb shs slk sys
+theme udl url vb vbe vbp vbs vhd vhdx vxd wim ws wsc wsf wsh xbap xll xnk
+"""
+EXTENSIONS = tuple(_FORBIDDEN.split())
 KINDS: tuple[Kind, ...] = (
     "chm",
     "disk_image",

@@ -19,6 +19,7 @@ from postane.filters.store.place import parse
 GROUP = "postane.filters"
 
 BUILTIN = {
+    "attachments": "postane.filters.attachments:Attachments",
     "authentication": "postane.filters.authentication:Authentication",
     "backscatter": "postane.filters.backscatter:Backscatter",
     "clamav": "postane.filters.clamav:ClamAV",
