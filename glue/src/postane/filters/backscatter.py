@@ -77,6 +77,7 @@ class Options(base.Options, frozen=True):
 class Backscatter(base.Filter[Options]):
     name = "backscatter"
     members = True
+    by_sender = True
     options_type = Options
 
     def __init__(self, options: Options, tools: base.Tools) -> None:
