@@ -19,9 +19,10 @@ from postane.core.envelope import Envelope, Notify, Recipient
 from postane.core.errors import AddressError, NotFoundError, PostaneError, TemporaryError
 from postane.core.ports import Body, Now, Resolved
 from postane.observe.log import get_logger
+from postane.observe.metrics import Metrics
 from postane.quarantine import digest, release
 from postane.quarantine.control import Answer, DigestView, Request
-from postane.quarantine.items import SENT, Item, Settings
+from postane.quarantine.items import SENT, Item, Selection, Settings
 from postane.quarantine.store import Store
 from postane.quarantine.token import Action, Token, seal
 
@@ -76,6 +77,7 @@ class Service:
         self._settings_of = settings_of or (lambda mailbox: effective(settings))
         self._now = now
         self._spool: Spool | None = None
+        self._metrics = Metrics()
         self._sending: set[str] = set()
         self._digests = asyncio.Lock()  # the clock's and the operator's
 
@@ -85,9 +87,16 @@ class Service:
 
     # -- life -------------------------------------------------------------------------------------------------------
 
-    async def run(self, spool: Spool, all_read: Callable[[], bool], waits: Callable[[str], bool]) -> None:
+    async def run(
+        self,
+        spool: Spool,
+        all_read: Callable[[], bool],
+        waits: Callable[[str], bool],
+        metrics: Metrics | None = None,
+    ) -> None:
         """Until it is cancelled. `all_read`: the spool was read once; `waits`: a message of that id is in the queue."""
         self._spool = spool
+        self._metrics = metrics or self._metrics
         while not all_read():  # noqa: ASYNC110 - asked once a start, of a part that does not know us
             await asyncio.sleep(0.05)
         swept = -_SWEEP
@@ -107,6 +116,8 @@ class Service:
             await self._sweep(dry_run=False)
             await self._store.run(self._store.sweep_texts)
         await self._send_digests()
+        kept = await self._store.run(self._index.count, Selection())
+        self._metrics.gauge("postane_quarantine_messages", "Messages in quarantine, whatever became of them", kept)
 
     async def _recover(self, waits: Callable[[str], bool]) -> None:
         """What an earlier process was about to send, or this one where its index failed: it is in the spool, or it was
@@ -161,6 +172,7 @@ class Service:
         for some in _together(items):
             done += await self._release(some, request.to, request.by, failed)
         if items:
+            self._metrics.count("postane_quarantine_released", "Messages let go out of quarantine", len(done))
             log.info("released", messages=len(done), failed=len(failed), by=request.by, to=request.to)
         return Answer(count=len(done), items=tuple(done[: request.limit]), failed=tuple(failed[: request.limit]))
 
@@ -267,6 +279,7 @@ class Service:
                 raise
             await self._store.run(self._index.settle, [spool_id])
             self._sending.discard(spool_id)
+            self._metrics.count("postane_quarantine_digests", "Digests of the quarantine sent to owners")
             log.info("digest sent", trace_id=spool_id, to=mailbox, messages=len(items))
             return len(items)
 
