@@ -16,11 +16,11 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from postane.core.errors import ServiceMissingError
 from postane.core.ports import Charge, Now
@@ -31,6 +31,9 @@ from postane.observe.metrics import Metrics
 from postane.storage.ownership import hand_over
 
 log = get_logger("filters")
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 FILE = "filters.sqlite3"
 
@@ -75,12 +78,16 @@ class SqliteStore(BatchedStore):
         self._sweep_at = 0.0
 
     async def _run(self, operations: Sequence[Operation]) -> Sequence[Any]:
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "store")
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._do, operations)
+            return await self._at_work(self._do, operations)
         except (sqlite3.Error, OSError) as error:
             raise ServiceMissingError(f"{self.file} does not answer: {error}") from error
+
+    async def _at_work(self, work: Callable[[A], R], argument: A) -> R:
+        """In the thread, which alone has the connection."""
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "store")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, argument)
 
     async def _release(self) -> None:
         thread, self._thread = self._thread, None
@@ -105,20 +112,25 @@ class SqliteStore(BatchedStore):
         if all(isinstance(one, Get) for one in operations):
             return [_do(db, one, now) for one in operations]
         try:
-            with _immediate(db):
-                results = [_do(db, one, now) for one in operations]
+            results = _all_or_none(db, operations, now)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
                 raise
-            self._sweep(db, now, 2)  # now, and the next may find room
-            raise
-        if time.monotonic() >= self._sweep_at and not self._sweep(db, now):
+            self._sweep(db, now, full=True)
+            results = _all_or_none(db, operations, now)
+        if time.monotonic() >= self._sweep_at:
             # Each worker at a time of its own; where there was more, again after the next transaction.
             self._sweep_at = time.monotonic() + _SWEEP * random.uniform(0.75, 1.25)  # noqa: S311
+            with suppress(sqlite3.OperationalError):  # who asked has the answer already; another time, then
+                if self._sweep(db, now):
+                    self._sweep_at = 0.0
         return results
 
-    def _sweep(self, db: sqlite3.Connection, now: float, share: int = 1) -> bool:
-        """Deletes what has expired and what is over the bound divided by `share`; True if there is more of it."""
+    def _sweep(self, db: sqlite3.Connection, now: float, *, full: bool = False) -> bool:
+        """Deletes what has expired and what is over the bound, and a quarter where the file is full.
+
+        True if there is more of it.
+        """
         more = False
         with _immediate(db):
             for table, most in self._rows.items():
@@ -126,12 +138,13 @@ class SqliteStore(BatchedStore):
                 expired = f"SELECT key FROM {table} WHERE until <= ? ORDER BY until LIMIT ?"  # noqa: S608
                 gone = db.execute(f"DELETE FROM {table} WHERE key IN ({expired})", (now, _AT_ONCE)).rowcount  # noqa: S608
                 ((count,),) = db.execute(f"SELECT count(*) FROM {table}")  # noqa: S608
-                surplus = min(count - most // share, _AT_ONCE - gone)
+                surplus = max(count - most, count // 4 if full else 0)
                 if surplus > 0:
                     soonest = f"SELECT key FROM {table} ORDER BY until LIMIT ?"  # noqa: S608
-                    db.execute(f"DELETE FROM {table} WHERE key IN ({soonest})", (surplus,))  # noqa: S608
-                    log.warning("store_full", table=table, rows=count, most=most, deleted=surplus)
-                more = more or gone == _AT_ONCE or count - max(surplus, 0) > most // share
+                    at_once = min(surplus, _AT_ONCE)
+                    db.execute(f"DELETE FROM {table} WHERE key IN ({soonest})", (at_once,))  # noqa: S608
+                    log.warning("store_full", table=table, rows=count, most=most, deleted=at_once)
+                more = more or gone == _AT_ONCE or surplus > _AT_ONCE
         return more
 
     def _open(self) -> sqlite3.Connection:
@@ -208,6 +221,11 @@ def _immediate(db: sqlite3.Connection) -> Iterator[None]:
             db.execute("ROLLBACK")
         raise
     db.execute("COMMIT")
+
+
+def _all_or_none(db: sqlite3.Connection, operations: Sequence[Operation], now: float) -> list[Any]:
+    with _immediate(db):
+        return [_do(db, one, now) for one in operations]
 
 
 def _do(db: sqlite3.Connection, operation: Operation, now: float) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from postane.core.errors import TemporaryError
+from postane.filters.store import sqlite
 from postane.filters.store.sqlite import FILE, SqliteStore
 from postane.observe.metrics import Metrics
 
@@ -118,6 +119,38 @@ def test_a_file_that_is_damaged_under_open_workers(tmp_path: Path) -> None:
         assert await stores[2].get("a") == "1"
         for store in stores:
             await store.close()
+
+    run(work())
+
+
+def test_one_worker_puts_a_file_aside_and_the_others_take_the_new_one(tmp_path: Path) -> None:
+    async def work() -> None:
+        one, other = made(tmp_path), made(tmp_path)
+        await one.put("old", "1", 60)
+        assert await other.get("old") == "1"  # it holds the old file and its log open
+        await one._at_work(one._put_aside, "for this test")
+        await one.put("new", "2", 60)
+        assert await one.get("old") is None  # what stood in the old log has not come into the new file
+        await other._at_work(other._put_aside, "a moment later")
+        assert await other.get("new") == "2"
+        await one.close()
+        await other.close()
+
+    run(work())
+
+
+def test_a_file_that_may_not_grow_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "_PAGES", 60)
+
+    async def work() -> None:
+        store = made(tmp_path)
+        store._sweep_at = float("inf")
+        for number in range(150):
+            await store.put(f"k{number}", "x" * 2000, 60 + number)
+        with pytest.raises(TemporaryError, match="full"):
+            await store.put("too much", "x" * 400_000, 60)
+        assert await store.get("k149") == "x" * 2000
+        await store.close()
 
     run(work())
 
