@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dns.flags
 import dns.message
@@ -69,3 +72,19 @@ class NameServer(asyncio.DatagramProtocol):
             response.set_rcode(dns.rcode.NXDOMAIN)
         assert self._transport is not None
         self._transport.sendto(response.to_wire(), addr)
+
+
+@contextmanager
+def name_server() -> Iterator[tuple[NameServer, str]]:
+    """One in a thread of its own, for a service that runs elsewhere; and its host:port."""
+    server = NameServer()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield server, asyncio.run_coroutine_threadsafe(server.start(), loop).result(5)
+    finally:
+        loop.call_soon_threadsafe(server.stop)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
