@@ -14,7 +14,6 @@ refusing and accepting the message waits (451).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Literal
@@ -31,11 +30,8 @@ from postane.core.question import Ask
 from postane.core.reply import Reply
 from postane.core.verdict import ACCEPT, Decision, Verdict
 from postane.filters import base
-from postane.filters.auth import dialogue
-from postane.filters.auth.authenticate import Authentication, authenticate
-from postane.filters.auth.message import read
-from postane.filters.auth.spf import Client, check_host
 from postane.filters.case import REACHABLE
+from postane.filters.checked import authenticated, spf
 from postane.filters.entries import entries, host
 from postane.filters.head import head
 from postane.filters.identity import Proof, authors, by_spf, proofs
@@ -48,7 +44,6 @@ LATER = Reply(451, "4.7.1", "Who you are cannot be checked now; try again later"
 
 _SHARE = 0.8  # of the time that a call has, for questions to the DNS
 _HEAD = 256 * 1024  # octets of the header in which From is looked for
-_BESIDE = 256 * 1024  # octets; hashing more than that would hold up the other sessions
 
 Who = Literal["anyone", "domain", "members"]
 
@@ -208,23 +203,15 @@ class Lists(base.Filter[Options]):
 
     async def _by_spf(self, peer: Peer, sender: str) -> Prove:
         """Before the text only SPF can prove anything; what is not proven yet may be by a signature."""
-        checked = await dialogue.run(check_host(self._client(peer, sender)), self._resolver, self._seconds)
+        checked = await spf(self.tools, self._resolver, peer, sender, self._seconds)
         proof = Proof.YES if by_spf(checked.result.value) is Proof.YES else Proof.UNKNOWN
         return lambda _: proof
 
     async def _by_authentication(self, peer: Peer, envelope: Envelope, body: Body, clear: Address | None) -> Prove:
-        async def make() -> Authentication:
-            chunks = body.chunks()
-            beside = asyncio.get_running_loop().run_in_executor
-            message = await beside(None, read, chunks) if body.size > _BESIDE else read(chunks)
-            return await authenticate(message, self._client(peer, envelope.sender), self._resolver, self._seconds)
-
         known = self._known(peer, _names(envelope.sender, peer.login))
-        proven = proofs(await self.tools.once(envelope.id, self.name, make), envelope.sender, clear)
+        found = await authenticated(self.tools, self._resolver, peer, envelope, body, self._seconds)
+        proven = proofs(found, envelope.sender, clear)
         return lambda name: Proof.YES if known(name) is Proof.YES else proven.get(name.key, Proof.NO)
-
-    def _client(self, peer: Peer, sender: str) -> Client:
-        return Client(host(peer.ip), peer.helo, sender, self.tools.host, self.tools.now())
 
     @cached_property
     def _resolver(self) -> Ask:
