@@ -73,7 +73,6 @@ class Health:
         self._unknown = 0
         self._run = 0  # hits one after the other since the last control
         self._share = 0.2  # of hits among the answers
-        self._controlled = -_SERVES
         self._controls = _CONTROLS
         self._counted = now
 
@@ -129,12 +128,10 @@ class Health:
         if self._controls >= 1:
             self._controls -= 1
             return True
-        suspicious = min(self._share, 0.97) ** self._run < _CHANCE
-        return suspicious or now - self._controlled >= _SERVES
+        return min(self._share, 0.97) ** self._run < _CHANCE
 
-    def controlled(self, now: float) -> None:
-        """A control that was asked at `now` was answered "not listed"."""
-        self._controlled = max(now, self._controlled)
+    def controlled(self) -> None:
+        """A control was answered "not listed"."""
         self._run = 0
 
     def _become(self, state: State, reason: str, now: float) -> None:

@@ -157,7 +157,6 @@ class Channel:
 
     async def _controlled(self) -> bool:
         """True if something that cannot be listed is not."""
-        begun = self._clock()
         try:
             answer = await self._fresh(control(self.named.kind, self._draw))
         finally:
@@ -169,7 +168,7 @@ class Channel:
             fault = self._codes.read(answer.records).fault or "lists everything"
             self._note(lambda: self.health.set_aside(fault, self._clock()))
             return False
-        self.health.controlled(begun)
+        self.health.controlled()
         return True
 
     def _note(self, change: Callable[[], None]) -> None:

@@ -110,7 +110,7 @@ class World:
                 if now >= self.dies:
                     self.health.set_aside("lists everything", now)
                     continue
-                self.health.controlled(now)
+                self.health.controlled()
             if not true:
                 self.believed.append(now)
 
