@@ -81,7 +81,7 @@ class FilterCase:
             said = await self._before_text(policy, peer, sender, recipient, asked)
             spared = [_TRUSTED] if recipient.key_local in REACHABLE else []
             verdicts[policy] = combine([*said, *spared])
-            places[policy] = _Place(policy, said)
+            places[policy] = _Place(policy, tuple(map(_forgiven, said)) if spared else said)
         accepted = tuple(t for t in resolved.targets if not _refuses(verdicts[policies[t.address]]))
         for target in accepted:
             self._places.setdefault(target.address, places[policies[target.address]])
@@ -175,6 +175,11 @@ def _scored(peer: Peer, said: Sequence[Verdict]) -> Peer:
 
 def _refuses(verdict: Verdict) -> bool:
     return verdict.decision in (Decision.DEFER, Decision.REJECT)
+
+
+def _forgiven(verdict: Verdict) -> Verdict:
+    """What was overlooked at RCPT refuses nothing after the text either; the text itself is judged as any other."""
+    return replace(verdict, decision=Decision.ACCEPT, reply=None) if verdict.opinion and _refuses(verdict) else verdict
 
 
 def _at_once(verdict: Verdict) -> Verdict:

@@ -135,6 +135,10 @@ def test_each_phase_knows_the_score_of_those_before_it() -> None:
 def test_postmaster_hears_whatever_is_thought_of_the_sender() -> None:
     one = case(policy(Says("connect", NO)))
     assert asyncio.run(rcpt(one, resolved("a"), to="postmaster@x.test"))[1] == ["a@x.test"]
+    assert data(one, "a")["a"].verdict.decision is Decision.ACCEPT  # and not refused after the text instead
+    strict = case(policy(Says("data", NO)))
+    assert asyncio.run(rcpt(strict, resolved("a"), to="postmaster@x.test"))[1] == ["a@x.test"]
+    assert data(strict, "a")["a"].verdict.decision is Decision.REJECT  # the text is judged as any other
     firm = case(policy(Says("connect", Verdict(Decision.DEFER, "too many"))))
     assert asyncio.run(rcpt(firm, resolved("a"), to="postmaster@x.test"))[1] == []
 
