@@ -13,6 +13,7 @@ from postane.storage.durable import sync_folder
 from postane.storage.ownership import hand_over
 
 OCTETS = 32
+NAMES = ("journal", "origin", "quarantine")  # made at an upgrade: the units of smtpd and queue may only read keys
 
 
 def secret(state: Path, name: str) -> bytes:

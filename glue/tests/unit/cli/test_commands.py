@@ -13,6 +13,7 @@ from postane.admin import account, domain
 from postane.admin.site import Site
 from postane.cli.main import main
 from postane.config.model import Config
+from postane.storage.secret import NAMES
 
 
 class Shell:
@@ -54,6 +55,13 @@ def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     assert made.json("directory", "upgrade")["changed"] is True
     assert made.json("directory", "upgrade")["changed"] is False
     return made
+
+
+def test_an_upgrade_makes_the_keys_that_the_services_may_only_read(shell: Shell, tmp_path: Path) -> None:
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "keys").iterdir()}
+    assert set(kept) == {f"{name}.key" for name in NAMES}
+    shell.json("directory", "upgrade")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "keys").iterdir()} == kept
 
 
 def test_a_domain_with_its_people(shell: Shell) -> None:
