@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command()
 def upgrade(as_json: output.Json = False) -> None:
-    """Make the database, or bring it to this version's schema, and the platform's keys. A second run changes nothing."""
+    """Make the database and the platform's keys, or bring them to this version. A second run changes nothing."""
     here = site()
     for name in NAMES:
         secret(Path(here.config.state), name)
