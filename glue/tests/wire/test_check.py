@@ -106,3 +106,21 @@ def test_silence_is_a_temporary_error_and_all_of_it_together_is_bounded(monkeypa
         assert (view.result, time.monotonic() - begun < 2.5) == ("temperror", True)
 
     served(test)
+
+
+def test_lists_in_the_dns() -> None:
+    async def test(server: NameServer, at: str) -> None:
+        server.add("2.0.0.127.bl.test", "A", "127.0.0.2")
+        server.add("66.2.0.192.bl.test", "A", "127.0.0.4")
+        server.add("66.2.0.192.bl.test", "TXT", '"Open relay"')
+        server.zones["dead.test"] = ["127.0.0.2"]
+        zones = ("--zone", "bl.test", "--zone", "dead.test", "--nameserver", at, "--json")
+        code, view = await postane("dnsbl", "192.0.2.66", *zones)
+        well, dead = view["lists"]
+        assert (code, view["score"], view["refused"]) == (1, 5, True)
+        assert (well["answers"], well["text"], well["problem"]) == (["127.0.0.4"], "Open relay", "")
+        assert (dead["listed"], dead["weight"], dead["problem"]) == (True, 0, "lists everything")
+        code, view = await postane("dnsbl", "192.0.2.1", *zones)
+        assert (code, view["score"]) == (0, 0)
+
+    served(test)

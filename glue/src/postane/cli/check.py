@@ -1,4 +1,4 @@
-"""`postane check`: the daemon's own evaluators, run for one case. Each prints JSON, and exits 0 for pass and none."""
+"""`postane check`: the daemon's own evaluators, run for one case. Each exits 0 for pass and none."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Annotated
 
 import typer
 
-from postane.cli import output
+from postane.cli import check_dnsbl, output
 from postane.cli.site import config_path
 from postane.core.errors import UsageError
 
 _PIECE = 256 * 1024
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(check_dnsbl.dnsbl)
 
 Ip = Annotated[str, typer.Option("--ip", help="Address of the client, IPv4 or IPv6.")]
 Helo = Annotated[str, typer.Option("--helo", help="What the client said in HELO or EHLO.")]
