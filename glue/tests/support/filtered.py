@@ -11,11 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 from bench.name_server import NXDOMAIN, NameServer
 from bench.peers.rspamd import Rspamd
 
-from postane.filters.registry import BUILTIN
+from postane.filters.registry import BUILTIN, filter_class
 from postane.observe import scrape
 from support import clamd
 from support.dev import Dev, free_port
@@ -79,9 +80,17 @@ class Services:
 
     def settings(self, **options: dict[str, Any]) -> dict[str, Any]:
         """The section `filters`: all built-in ones. `options` by filter are laid over what the services need."""
-        own: dict[str, dict[str, Any]] = {name: {} for name in BUILTIN}
-        own["rspamd"] |= {"url": f"http://127.0.0.1:{self.rspamd.http}"}
+        own: dict[str, dict[str, Any]] = {}
+        for name in BUILTIN:  # a peer on loopback is one like any other
+            known = {field.name for field in msgspec.structs.fields(filter_class(name).options_type)}
+            own[name] = {"trusted_peers": []} if "trusted_peers" in known else {}
+        own["rspamd"] |= {"url": str(self.rspamd.http)}
         own["clamav"] |= {"address": str(self.folder / "clamd" / "clamd.ctl")}
+        own["journal"] |= {"to": ["user1@demo.test"]}
+        own["disclaimer"] |= {"text": "Sent by a test."}
+        own["dnsbl"] |= {"lists": [{"zone": "list.test", "inside": True}]}
+        own["greylist"] |= {"name": False, "generic": False}  # nobody has a name here
+        own["rates"] |= {"peer": [{"counts": "messages", "rate": 1_000_000}], "net": []}
         for name, more in options.items():
             own.setdefault(name, {}).update(more)
         settings: dict[str, Any] = {"use": sorted(BUILTIN), "options": {k: v for k, v in own.items() if v}}
@@ -96,8 +105,8 @@ class Services:
         return Dev(
             folder,
             workers=workers,
-            accounts=1,
-            before=[sys.executable, str(ROOMY), json.dumps(limits)],
+            accounts=2,
+            before=[sys.executable, "-P", str(ROOMY), json.dumps(limits)],
             more=[f"--filters-file={file}", f"--nameserver=127.0.0.1:{self._dns_port}"],
         )
 

@@ -30,7 +30,7 @@ class Verdict:
     `opinion`: it is said about spam, and a sender who is wanted is spared it; `trust`: the sender is wanted.
     `at_once`: a refusal at connect or MAIL that is said there and then; others are kept until RCPT, where they count
     by the recipient's own policy. `copies` are addresses that get an accepted message too, as a message of its own with
-    the null sender and `copy_headers` on top.
+    the null sender and `copy_headers` on top. `wrap` is put directly above and behind the text, before it is signed.
     """
 
     decision: Decision = Decision.ACCEPT
@@ -44,6 +44,7 @@ class Verdict:
     at_once: bool = False
     copies: tuple[str, ...] = ()
     copy_headers: tuple[tuple[str, str], ...] = ()
+    wrap: tuple[bytes, bytes] | None = None
 
 
 ACCEPT = Verdict()
@@ -84,4 +85,5 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
         strongest.at_once,
         tuple(dict.fromkeys(address for verdict in every for address in verdict.copies)),
         tuple(dict.fromkeys(header for verdict in every for header in verdict.copy_headers)),
+        next((verdict.wrap for verdict in every if verdict.wrap is not None), None),
     )

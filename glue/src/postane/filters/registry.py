@@ -23,6 +23,7 @@ BUILTIN = {
     "authentication": "postane.filters.authentication:Authentication",
     "backscatter": "postane.filters.backscatter:Backscatter",
     "clamav": "postane.filters.clamav:ClamAV",
+    "disclaimer": "postane.filters.disclaimer:Disclaimer",
     "dnsbl": "postane.filters.dnsbl:Dnsbl",
     "greylist": "postane.filters.greylist:Greylist",
     "helo": "postane.filters.helo:HeloName",

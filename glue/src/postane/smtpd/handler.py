@@ -394,6 +394,7 @@ class MailHandler:
         draft = transaction.draft
         assert draft is not None
         parcels = [Parcel(envelope.recipients)]
+        above = b""  # of a text that a filter has put something around
         if "data" in self._phases or self._standing(server).case is not None:
             rulings = await self._case(server).data(peer, envelope, draft)
             filed = file(rulings, own=peer.own)
@@ -411,6 +412,9 @@ class MailHandler:
                 patches = {patch for ruling in rulings for patch in ruling.verdict.patches}
                 if patches:
                     await asyncio.get_running_loop().run_in_executor(None, draft.overwrite, sorted(patches))
+                if around := next((r.verdict.wrap for r in rulings if r.verdict.wrap is not None), None):
+                    above = around[0]
+                    draft.append(around[1])
             except (SpoolFullError, TemporaryError) as error:
                 self.handle_reset(server)
                 log.error("not_kept", trace_id=envelope.id, reason=str(error))
@@ -420,7 +424,7 @@ class MailHandler:
             try:
                 # Signing is arithmetic that gives the interpreter free: beside the loop, not in it.
                 loop = asyncio.get_running_loop()
-                signature = await loop.run_in_executor(None, self._signer.sign, domain, b"", draft)
+                signature = await loop.run_in_executor(None, self._signer.sign, domain, above, draft)
                 head = signature + head
             except TemporaryError as error:
                 self.handle_reset(server)
@@ -428,7 +432,7 @@ class MailHandler:
                 return Reply(451, "4.7.5", "The message cannot be signed now; try again later")
         standing = self._standing(server)
         standing.transaction = None  # from here on the draft is the spool's: a lost connection does not discard it
-        return await self._keeper.keep_all(envelope, head, draft, parcels)
+        return await self._keeper.keep_all(envelope, head, draft, parcels, above)
 
     async def _copies(self, rulings: Iterable[Ruling]) -> list[Parcel]:
         """What filters want sent to others too. Nobody who sent the message hears of what becomes of a copy."""

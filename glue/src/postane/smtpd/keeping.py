@@ -88,8 +88,12 @@ class Keeper:
         self._intake.keep(envelope, head, draft, done)
         return kept
 
-    async def keep_all(self, envelope: Envelope, head: bytes, draft: DraftBody, parcels: Sequence[Parcel]) -> Reply:
-        """The first parcel is the message itself; others get an id of their own. `head` stands above all of them."""
+    async def keep_all(
+        self, envelope: Envelope, head: bytes, draft: DraftBody, parcels: Sequence[Parcel], above: bytes = b""
+    ) -> Reply:
+        """The first parcel is the message itself; others get an id of their own. `head` stands above all of them, and
+        `above` between a parcel's header fields and the text.
+        """
         first, *others = parcels
         messages = [(envelope, draft, first)]
         try:
@@ -103,7 +107,11 @@ class Keeper:
                 one.discard()
             log.error("spool_full", trace_id=envelope.id, reason=str(error))
             return NO_ROOM
-        kept = [self.keep(_addressed(one, parcel), head + _lines(parcel), body) for one, body, parcel in messages]
+        heads = [head + _lines(parcel) + above for parcel in parcels]
+        kept = [
+            self.keep(_addressed(one, parcel), top, body)
+            for top, (one, body, parcel) in zip(heads, messages, strict=True)
+        ]
         replies = await asyncio.gather(*kept)
         return next((reply for reply in replies if not reply.ok), replies[0])
 
