@@ -26,8 +26,8 @@ class PostaneRspamd(Postane):
             self._rspamd.start()
             self._scans = True
         self.folder.mkdir(parents=True, exist_ok=True)
-        url = f"http://127.0.0.1:{self._rspamd.http}"
-        settings = {"filters": {"use": ["rspamd"], "options": {"rspamd": {"url": url, "timeout": 30}}}}
+        options = {"url": str(self._rspamd.http), "timeout": 30}
+        settings = {"filters": {"use": ["rspamd"], "options": {"rspamd": options}}}
         self.filters_file = self.folder / "filters.yml"
         self.filters_file.write_text(yaml.safe_dump(settings))
         super().start()
@@ -50,7 +50,7 @@ class PostfixRspamd(Postfix):
     def start(self) -> None:
         self._rspamd.start()
         self._settings = self._settings | {
-            "smtpd_milters": f"inet:127.0.0.1:{self._rspamd.milter}",
+            "smtpd_milters": f"unix:{self._rspamd.milter}",
             "milter_default_action": "tempfail",
             "milter_protocol": "6",
         }

@@ -1,4 +1,4 @@
-"""Asks Rspamd what it thinks of a message (its HTTP protocol, `/checkv2`), over connections that are kept open.
+"""Asks Rspamd what it thinks of a message (its HTTP protocol, `/checkv2`).
 
 Rspamd is told what only the server knows: the peer's address and name, HELO, the envelope, who logged in.
 What it answers becomes a verdict: `reject` and `soft reject` are said to the peer, `add header` and `rewrite subject`
@@ -9,10 +9,9 @@ What can fail: Rspamd is down, late or answers nonsense. Then the filter raises,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-import aiohttp
 import msgspec
 from msgspec import Meta, Struct
 
@@ -23,8 +22,8 @@ from postane.core.ports import Body
 from postane.core.reply import Reply
 from postane.core.verdict import Decision, Verdict
 from postane.filters import base
+from postane.filters.http_client import Client
 
-_PIECE = 256 * 1024  # octets handed to the connection at once
 _SHOWN = 20  # symbols named in the header
 
 
@@ -64,44 +63,17 @@ class Rspamd(base.Filter[Options]):
 
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)
-        self._session: aiohttp.ClientSession | None = None
+        self._client = Client(options.url, options.connections)
 
     async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict:
         headers = question(peer, envelope, self.tools.host, body.size)
-        try:
-            async with self._open().post(self._url, data=_octets(body), headers=headers) as response:
-                said = await response.read()
-                if response.status != 200:
-                    raise ServiceMissingError(f"Rspamd answers {response.status}: {said[:200]!r}")
-        except aiohttp.ClientError as error:
-            raise ServiceMissingError(f"Rspamd at {self.options.url}: {error}") from error
+        status, said = await self._client.post("/checkv2", headers, body.chunks())
+        if status != 200:
+            raise ServiceMissingError(f"Rspamd answers {status}: {said[:200]!r}")
         return verdict(_decode(said), self.options)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-
-    @property
-    def _url(self) -> str:
-        return f"{'http://rspamd' if self.options.url.startswith('/') else self.options.url.rstrip('/')}/checkv2"
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            limit = self.options.connections
-            connector = (
-                aiohttp.UnixConnector(self.options.url, limit=limit)
-                if self.options.url.startswith("/")
-                else aiohttp.TCPConnector(limit=limit)
-            )
-            # The pipeline keeps the time; what the answer says of cookies and encodings is of no interest.
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                timeout=aiohttp.ClientTimeout(total=None),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            )
-        return self._session
+        self._client.close()
 
 
 def question(peer: Peer, envelope: Envelope, host: str, size: int) -> list[tuple[str, str]]:
@@ -148,11 +120,3 @@ def _words(messages: Mapping[str, Any]) -> str:
     """What Rspamd wants the peer to read: one line of visible ASCII."""
     said = messages.get("smtp_message")
     return "".join(c for c in said if " " <= c <= "~")[:400] if isinstance(said, str) else ""
-
-
-async def _octets(body: Body) -> AsyncIterator[bytes]:
-    """The message in pieces, so that a large one is never joined."""
-    for chunk in body.chunks():
-        view = memoryview(chunk)
-        for at in range(0, len(view), _PIECE):
-            yield bytes(view[at : at + _PIECE])
