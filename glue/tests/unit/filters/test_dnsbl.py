@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from postane.core.peer import Peer, Service
 from postane.core.question import Answer, Question
 from postane.core.verdict import ACCEPT, Decision, Verdict
 from postane.filters.base import Tools
-from postane.filters.dnsbl import Dnsbl, Options
+from postane.filters.dnsbl import Dnsbl, List, Options
 from support.zone import Zone
 
 BAD = "192.0.2.66"
@@ -280,3 +281,9 @@ def test_filters_of_other_options_share_lists_and_end_together() -> None:
 def test_bad_options_say_what_is_wrong(options: dict[str, Any], words: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=words):
         msgspec.convert(options, Options)
+
+
+def test_every_key_of_a_list_is_on_the_page() -> None:
+    page = (Path(__file__).parents[4] / "docs/reference/filters/dnsbl.md").read_text()
+    for field in msgspec.structs.fields(List):
+        assert f"| `{field.name}` |" in page
