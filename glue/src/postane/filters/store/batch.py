@@ -20,6 +20,7 @@ from postane.observe.tasks import Tasks
 log = get_logger("filters")
 
 _TOGETHER = 200  # questions in one go
+_LAST_ANSWER = 4.0  # seconds: a go that takes longer never ends
 _WAITING = 20_000  # questions that wait; who comes then is told so
 
 
@@ -58,6 +59,7 @@ class BatchedStore(ABC):
         self._waiting: list[tuple[Operation, asyncio.Future[Any]]] = []
         self._tasks = Tasks()
         self._working = False
+        self._closing: asyncio.Event | None = None
         self._up: bool | None = None
 
     @abstractmethod
@@ -94,7 +96,14 @@ class BatchedStore(ABC):
         return value
 
     async def close(self) -> None:
-        await self._tasks.close()
+        """Between two goes, so that nobody who asks meanwhile goes without an answer, unless there is none to come."""
+        if self._working:
+            done = self._closing = self._closing or asyncio.Event()
+            try:
+                await asyncio.wait_for(done.wait(), _LAST_ANSWER)
+                return
+            except TimeoutError:
+                await self._tasks.close()
         await self._release()
 
     async def _ask(self, operation: Operation) -> Any:
@@ -118,8 +127,12 @@ class BatchedStore(ABC):
                 del self._waiting[:_TOGETHER]
                 if asked:
                     await self._answer(asked)
+                if self._closing is not None:
+                    await self._release()
+                    self._closing.set()
+                    self._closing = None
         finally:
-            self._working = False
+            self._working, self._closing = False, None
             for _, answer in (*asked, *self._waiting):  # only where this task was cancelled
                 if not answer.done():
                     answer.set_exception(ServiceMissingError("the store of the filters was closed"))

@@ -90,9 +90,12 @@ class SqliteStore(BatchedStore):
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, argument)
 
     async def _release(self) -> None:
+        # Out of sight first: who asks while this one is being closed gets another one, in another thread.
         thread, self._thread = self._thread, None
+        db, self._db = self._db, None
         if thread is not None:
-            await asyncio.get_running_loop().run_in_executor(thread, self._close)
+            if db is not None:
+                await asyncio.get_running_loop().run_in_executor(thread, db.close)
             thread.shutdown(wait=False)
 
     # -- in the thread ------------------------------------------------------------------------------------------------

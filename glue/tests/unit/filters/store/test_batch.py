@@ -144,6 +144,22 @@ def test_a_closed_store_opens_again(make: Make) -> None:
     run(make, work)
 
 
+def test_closing_takes_no_answer_from_anybody(make: Make) -> None:
+    async def work(one: Store, other: Store) -> None:
+        async def count(times: int) -> None:
+            for _ in range(times):
+                await one.add("busy", 1, 60)
+
+        tasks = [asyncio.ensure_future(count(20)) for _ in range(10)]
+        for _ in range(5):
+            await asyncio.sleep(0.005)
+            await one.close()
+        await asyncio.gather(*tasks)
+        assert await other.get("busy") == "200"
+
+    run(make, work)
+
+
 class Slow(BatchedStore):
     """Answers when it is let; notes what was asked together."""
 
@@ -195,7 +211,7 @@ def test_who_gives_up_is_not_served() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("rubbish"), TemporaryError("away")])
-def test_whatever_goes_wrong_nobody_waits_for_ever(error: Exception) -> None:
+def test_whatever_goes_wrong_nobody_waits_for_ever(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work() -> None:
         store = Slow()
         store.gate.set()
@@ -208,9 +224,12 @@ def test_whatever_goes_wrong_nobody_waits_for_ever(error: Exception) -> None:
         store.gate.clear()
         task = asyncio.ensure_future(store.get("a"))
         await asyncio.sleep(0.01)
+        monkeypatch.setattr(batch, "_LAST_ANSWER", 0.05)
         await store.close()
         with pytest.raises(TemporaryError, match="closed"):
             await task
+        store.gate.set()
+        assert await store.get("a") == "x"
 
     asyncio.run(work())
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -238,3 +240,26 @@ def test_several_processes_begin_at_once(tmp_path: Path) -> None:
     found = [worker.communicate(timeout=60)[0].split() for worker in workers]
     assert sum(int(granted) for granted, _ in found) == 500
     assert max(int(last) for _, last in found) == 400
+
+
+def test_a_worker_that_is_killed_leaves_the_file_whole(tmp_path: Path) -> None:
+    for _ in range(4):
+        command = [sys.executable, "-c", _WORKER.replace("range(100)", "range(10**9)"), str(tmp_path)]
+        worker = subprocess.Popen(command)
+        end = time.monotonic() + 20
+        while not (tmp_path / FILE).exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        time.sleep(random.uniform(0, 0.2))
+        worker.kill()
+        worker.wait()
+        db = sqlite3.connect(tmp_path / FILE)
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        db.close()
+
+    async def work() -> None:
+        store = made(tmp_path)
+        await store.put("a", "1", 60)
+        await store.close()
+
+    run(work())
+    assert not list(tmp_path.glob("*.damaged"))
