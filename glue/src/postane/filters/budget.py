@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Literal
 
@@ -66,37 +67,37 @@ def check(limits: Mapping[str, Iterable[Limit]]) -> None:
                 raise ValueError(f"{whose}: {limit.counts} cannot be counted; {', '.join(_COUNTED[whose])} can")
 
 
-def due(
-    limits: Mapping[str, Iterable[Limit]],
-    who: Mapping[str, str],
-    counts: Counts,
-    amount: float,
-    *,
-    space: str = "",
-    look: bool = False,
-) -> list[Due]:
-    """The limits that hold now. `who` says who is meant, by kind; one who is not known ("") has none.
+class Budget:
+    """All limits of one set of options. Buckets of peers are of this `space` alone; those of our users are shared."""
 
-    More than a bucket holds costs all that it holds: such a message passes when nothing else did for a while. `look`
-    takes nothing. Buckets of different `space` are apart.
-    """
-    found = []
-    for whose, name in who.items():
-        for limit in limits.get(whose, ()) if name else ():
-            if limit.counts == counts:
-                cost = min(amount, limit.most)
-                charge = Charge(
-                    _key(limit, whose, name, space), 0.0 if look else cost, limit.rate / limit.seconds, limit.most, cost
-                )
+    def __init__(self, limits: Mapping[str, Iterable[Limit]], space: str = "") -> None:
+        self._by_count: dict[Counts, list[tuple[str, Limit, str]]] = {}
+        for whose, every in limits.items():
+            for limit in every:
+                window = f"{limit.rate:g}/{limit.seconds:g}/{limit.most:g}"
+                key = f"rates:{space if whose in PEERS else ''}:{whose}:{limit.counts}:{window}:"
+                self._by_count.setdefault(limit.counts, []).append((whose, limit, key))
+
+    def due(self, who: Mapping[str, str], counts: Counts, amount: float = 1.0, *, look: bool = False) -> list[Due]:
+        """The limits that hold now. `who` says who is meant, by kind; one who is not known ("") has none.
+
+        More than a bucket holds costs all that it holds: such a message passes when nothing else did for a while.
+        `look` takes nothing.
+        """
+        found = []
+        for whose, limit, key in self._by_count.get(counts, ()):
+            if name := who.get(whose):
+                most = limit.most
+                cost = min(amount, most)
+                charge = Charge(key + _hidden(name), 0.0 if look else cost, limit.rate / limit.seconds, most, cost)
                 found.append(Due(limit, whose, name, charge))
-    return found
+        return found
 
 
-def _key(limit: Limit, whose: str, name: str, space: str) -> str:
+@lru_cache(10_000)
+def _hidden(name: str) -> str:
     """Names are hashed: they are long, and nobody's business in a memory that many can read."""
-    named = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    window = f"{limit.rate:g}/{limit.seconds:g}/{limit.most:g}"
-    return f"rates:{space}:{whose}:{limit.counts}:{window}:{named}"
+    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def words(passed: Due, seconds: float) -> str:

@@ -26,7 +26,13 @@ def networks(texts: Iterable[str]) -> tuple[Network, ...]:
     return tuple(ip_network(text) for text in texts)
 
 
-def within(ip: str, nets: Iterable[Network]) -> bool:
+def within(ip: str, nets: tuple[Network, ...]) -> bool:
+    """Raises ValueError."""
+    return bool(nets) and _is_in(ip, nets)
+
+
+@lru_cache(10_000)
+def _is_in(ip: str, nets: tuple[Network, ...]) -> bool:
     address = ip_address(ip)
     return any(address in net for net in nets)
 

@@ -29,7 +29,7 @@ from postane.core.ports import Body
 from postane.core.reply import Reply
 from postane.core.verdict import ACCEPT, Decision, Verdict
 from postane.filters import base
-from postane.filters.budget import Counts, Due, Limit, check, due, words
+from postane.filters.budget import Budget, Due, Limit, check, words
 from postane.filters.net import neighbourhood, networks, unit, within
 from postane.observe.log import get_logger
 
@@ -104,29 +104,29 @@ class Rates(base.Filter[Options]):
 
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)
-        self._limits = options.limits
         self._trusted = networks(options.trusted_peers)
         self._store = tools.store()
         # What comes from outside may be judged by several recipients' options: each counts for itself.
         self._space = blake2b(msgspec.json.encode(options.limits), digest_size=8).hexdigest()
+        self._due = Budget(options.limits, self._space).due
 
     async def connect(self, peer: Peer) -> Verdict:
         if peer.own or self._is_trusted(peer):
             return ACCEPT
         who = self._outside(peer)
-        wanted = [*self._due(who, "connections", 1), *self._due(who, "unknown_recipients", 1, look=True)]
+        wanted = [*self._due(who, "connections"), *self._due(who, "unknown_recipients", look=True)]
         return await self._judge(peer, wanted, 421, at_once=True)
 
     async def mail(self, peer: Peer, sender: str) -> Verdict:
-        return await self._judge(peer, self._due(self._who(peer, sender), "messages", 1), 451, at_once=True)
+        return await self._judge(peer, self._due(self._who(peer, sender), "messages"), 451, at_once=True)
 
     async def rcpt(self, peer: Peer, sender: str, recipient: Address) -> Verdict:
         who = self._who(peer, sender, recipient)
-        wanted = [*self._due(who, "recipients", 1), *self._due(who, "unknown_recipients", 1, look=True)]
+        wanted = [*self._due(who, "recipients"), *self._due(who, "unknown_recipients", look=True)]
         return await self._judge(peer, wanted, 450)
 
     async def unknown(self, peer: Peer, sender: str, recipient: Address) -> Verdict:
-        return await self._judge(peer, self._due(self._who(peer, sender), "unknown_recipients", 1), 450)
+        return await self._judge(peer, self._due(self._who(peer, sender), "unknown_recipients"), 450)
 
     async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict:
         wanted = self._due(self._who(peer, envelope.sender), "octets", body.size)
@@ -158,20 +158,14 @@ class Rates(base.Filter[Options]):
     def _outside(self, peer: Peer) -> dict[str, str]:
         return {"peer": unit(peer.ip), "net": neighbourhood(peer.ip)}
 
-    def _due(self, who: Mapping[str, str], counts: Counts, amount: float, *, look: bool = False) -> list[Due]:
-        space = "" if "account" in who else self._space
-        return due(self._limits, who, counts, amount, space=space, look=look)
-
     async def _judge(self, peer: Peer, wanted: list[Due], code: int, *, at_once: bool = False) -> Verdict:
         """What is enforced is granted all together or not at all; what is watched, each for itself."""
         if not wanted:
             return ACCEPT
         watched = [one for one in wanted if "watch" in (one.limit.mode, self.options.mode)]
-        enforced = [one for one in wanted if one not in watched]
-        waits, *others = await asyncio.gather(
-            self._store.take_all([one.charge for one in enforced]),
-            *(self._store.take_all([one.charge]) for one in watched),
-        )
+        enforced = [one for one in wanted if one not in watched] if watched else wanted
+        waits = await self._store.take_all([one.charge for one in enforced])
+        others = await asyncio.gather(*(self._store.take_all([one.charge]) for one in watched)) if watched else []
         for one, (wait,) in zip(watched, others, strict=True):
             if wait:
                 self._tell(peer, one, wait, "watch")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postane.filters.budget import Due, Limit, check, due, duration, words
+from postane.filters.budget import Budget, Due, Limit, check, duration, words
 
 HOURLY = Limit(counts="recipients", rate=100)
 DAILY = Limit(counts="recipients", rate=500, seconds=86_400, burst=50)
@@ -13,32 +13,33 @@ LIMITS = {"account": (HOURLY, DAILY), "tenant": (Limit(counts="octets", rate=100
 
 def test_what_holds() -> None:
     who = {"account": "a@x.test", "tenant": "", "peer": "192.0.2.1", "net": "192.0.2.0/24"}
-    found = due(LIMITS, who, "recipients", 1)
+    found = Budget(LIMITS).due(who, "recipients")
     assert [(one.limit, one.who) for one in found] == [(HOURLY, "a@x.test"), (DAILY, "a@x.test")]
     assert [(one.charge.cost, one.charge.rate, one.charge.burst) for one in found] == [
         (1, 100 / 3600, 100),
         (1, 500 / 86_400, 50),
     ]
     assert len({one.charge.key for one in found}) == 2
-    assert due(LIMITS, who, "octets", 1) == []
-    assert due(LIMITS, {"tenant": "t"}, "octets", 5000)[0].charge.cost == 1000  # all there is, and not more
+    assert Budget(LIMITS).due(who, "octets") == []
+    assert Budget(LIMITS).due({"tenant": "t"}, "octets", 5000)[0].charge.cost == 1000  # all there is, and not more
 
 
 def test_buckets_are_apart() -> None:
+    limits = {"account": (HOURLY, DAILY), "peer": (HOURLY,)}
     keys = {
         one.charge.key
-        for space in ("", "a")
+        for space in ("a", "b")
         for name in ("a@x.test", "b@x.test")
-        for one in due(LIMITS, {"account": name}, "recipients", 1, space=space)
+        for one in Budget(limits, space).due({"account": name, "peer": name}, "recipients")
     }
-    assert len(keys) == 8
+    assert len(keys) == 8  # two limits of two accounts; one limit of two peers, by each of the options
     assert not any("x.test" in key for key in keys)
 
 
 def test_a_look_takes_nothing() -> None:
-    (one, _) = due(LIMITS, {"account": "a@x.test"}, "recipients", 1, look=True)
+    (one, _) = Budget(LIMITS).due({"account": "a@x.test"}, "recipients", look=True)
     assert (one.charge.cost, one.charge.need) == (0, 1)
-    (same, _) = due(LIMITS, {"account": "a@x.test"}, "recipients", 1)
+    (same, _) = Budget(LIMITS).due({"account": "a@x.test"}, "recipients")
     assert same.charge.key == one.charge.key
 
 
@@ -66,7 +67,7 @@ def test_what_cannot_be_counted() -> None:
 )
 def test_words(whose: str, who: str, said: str) -> None:
     limit = Limit(counts="unknown_recipients", rate=60)
-    (charge,) = due({"peer": [limit]}, {"peer": "x"}, "unknown_recipients", 1)
+    (charge,) = Budget({"peer": [limit]}).due({"peer": "x"}, "unknown_recipients")
     assert words(Due(limit, whose, who, charge.charge), 90) == said
 
 
