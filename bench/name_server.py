@@ -18,7 +18,8 @@ class NameServer:
         # QR, RD and RA are set; one question, and no other section (an OPT is left out).
         self._head = bytes((0x81, 0x80 | rcode, 0, 1, 0, 0, 0, 0, 0, 0))
         self.port = int(self._socket.getsockname()[1])
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):
@@ -29,4 +30,8 @@ class NameServer:
                     self._socket.sendto(question[:2] + self._head + question[12:end], peer)
 
     def close(self) -> None:
+        """Its port is free then: the thread, which may wait for a question, is woken."""
+        with contextlib.suppress(OSError):  # it has no peer, says the system, and wakes the thread all the same
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+        self._thread.join()

@@ -59,7 +59,7 @@ class Metrics:
 
     def total(self, name: str, text: str, value: float, **labels: str) -> None:
         """Sets a counter that somebody else keeps: a number of that part of the process which only grows."""
-        self._figure("counter", name.removesuffix("_total"), text, labels)[0] = value
+        self._figure("counter", name.removesuffix("_total"), text, labels)[0] = float(value)
 
     def tally(self, name: str, text: str, *labels: str) -> Counter[tuple[str, ...]]:
         """A counter for the hot path: add to it by the tuple of its labels' values."""
@@ -69,7 +69,7 @@ class Metrics:
 
     def gauge(self, name: str, text: str, value: float, **labels: str) -> None:
         """Sets a value that goes up and down."""
-        self._figure("gauge", name, text, labels)[0] = value
+        self._figure("gauge", name, text, labels)[0] = float(value)
 
     def seconds(self, name: str, text: str, value: float, buckets: Sequence[float] = _SECONDS, **labels: str) -> None:
         """Counts a duration into a histogram."""

@@ -71,6 +71,14 @@ def test_what_processes_counted_adds_up() -> None:
         both.add(b"rubbish")
 
 
+def test_a_yes_or_no_is_a_figure_too() -> None:
+    metrics, both = Metrics(), Metrics()
+    metrics.gauge("postane_up", "Up", True)
+    metrics.total("postane_x", "X", 3)
+    both.add(metrics.pack())
+    assert "postane_up 1.0" in both.render().decode()
+
+
 def test_labels_cannot_break_the_text() -> None:
     metrics = Metrics()
     metrics.count("postane_x", "X", code='5"\n\\0')
