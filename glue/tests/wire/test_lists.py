@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from postane.admin import policy, senders
+from postane.admin import alias, policy, senders
 from postane.admin.policy import Scope
 from postane.admin.site import Site
 from postane.config.load import load
@@ -107,6 +107,8 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     policy.set_key(site, Scope.parse("user0@demo.test"), "filters.options.lists.allow_needs", "none")
     senders.put(site, Scope.parse("domain:demo.test"), "block", ["near.test"])
     senders.only(site, Scope.parse("user2@demo.test"), ["domain"])
+    alias.put(site, "all@demo.test", ["user0@demo.test", "user1@demo.test"])
+    senders.only(site, Scope.parse("all@demo.test"), ["members"])
     time.sleep(0.4)
     yield server
     server.close()
@@ -130,6 +132,12 @@ def test_the_nearest_level_decides_for_each_recipient(dev: Dev) -> None:
     assert b"Subject: x" in mailbox(dev, 1)[0]
 
 
+def test_an_alias_has_its_own_circle(dev: Dev) -> None:
+    session = Session(dev)
+    assert session.mail("a@other.test", to="all@demo.test")[1].startswith("550 5.7.1 Only some may write")
+    assert session.mail("a@other.test", to="all+x@demo.test")[1].startswith("550 5.7.1 Only some may write")
+
+
 def test_who_says_to_be_of_the_domain_needs_a_login(dev: Dev) -> None:
     session = Session(dev)
     said = session.mail("user1@demo.test", b"From: user1@demo.test\r\n\r\n", to="user2@demo.test")
@@ -141,7 +149,7 @@ def test_who_says_to_be_of_the_domain_needs_a_login(dev: Dev) -> None:
         client.login("user1@demo.test", "password-user1")
         text = "From: user1@demo.test\r\nSubject: inside\r\n\r\n"
         # Their own lists are no matter of where our users write to.
-        assert client.sendmail("user1@demo.test", ["user2@demo.test", "user0@demo.test"], text) == {}
+        assert client.sendmail("user1@demo.test", ["user2@demo.test", "all@demo.test"], text) == {}
     with smtplib.SMTP("127.0.0.1", dev.submission) as client:
         client.starttls(context=trust)
         client.login("user2@demo.test", "password-user2")

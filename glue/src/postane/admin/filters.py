@@ -83,7 +83,15 @@ async def try_message(
         helo=peer.helo,
     )
     store = make_store(config, keep=False)
-    tools = Tools(config.host, config.dns, time.time, shared(config.dns), state=Path(config.state), store=store)
+    tools = Tools(
+        config.host,
+        config.dns,
+        time.time,
+        shared(config.dns),
+        state=Path(config.state),
+        store=store,
+        tag_separator=config.smtp.tag_separator,
+    )
     policies = Policies(config.filters, tools)
     case = policies.open()
     with TemporaryDirectory() as folder:

@@ -2,6 +2,7 @@
 in its policy, changed entry by entry.
 
 An entry stands on one side only: who allows what was blocked takes it off the other side.
+An alias has no policy of its own; who may write to it stands in its domain's.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from postane.admin import policy
+from postane.admin import alias, policy
 from postane.admin.policy import Document, Scope
 from postane.admin.site import Change, Site
 from postane.core.errors import AddressError, NotFoundError, PermanentError, UsageError
@@ -40,6 +41,8 @@ class SendersView:
 
 def show(site: Site, scope: Scope) -> SendersView:
     """Raises NotFoundError if there is no such owner."""
+    if _is_alias(site, scope):
+        return _alias_view(site, scope, policy.get(site, _domain_of(scope)).document)
     return _view(site, scope, policy.get(site, scope).document)
 
 
@@ -67,16 +70,19 @@ def forget(site: Site, scope: Scope, entries: Iterable[str]) -> Change[SendersVi
 def only(site: Site, scope: Scope, who: Sequence[str]) -> Change[SendersView]:
     """Who may write to the scope's addresses: one of the words, or entries with the words domain and members.
 
-    Raises AddressError, UsageError.
+    The scope may be an alias's address. Raises AddressError, UsageError.
     """
     wanted = list(dict.fromkeys(one if one in _WORDS else normal(one) for one in who))
     if not wanted or ("anyone" in wanted and len(wanted) > 1):
         raise UsageError("who may write: anyone, or any of domain, members and entries")
 
-    def mutate(lists: Document) -> None:
-        lists["from"] = wanted[0] if len(wanted) == 1 and wanted[0] in _WORDS else wanted
-
-    return _change(site, scope, mutate)
+    said = wanted[0] if len(wanted) == 1 and wanted[0] in _WORDS else wanted
+    if _is_alias(site, scope):
+        done = _change(
+            site, _domain_of(scope), lambda lists: lists.setdefault("addresses", {}).update({scope.name: said})
+        )
+        return Change(done.changed, show(site, scope))
+    return _change(site, scope, lambda lists: lists.update({"from": said}))
 
 
 def text_of(view: SendersView) -> str:
@@ -116,6 +122,20 @@ def load(site: Site, scope: Scope, text: str, *, replace: bool = False) -> Chang
 # -- inside -------------------------------------------------------------------------------------------------------
 
 
+def _is_alias(site: Site, scope: Scope) -> bool:
+    if scope.kind != "account":
+        return False
+    try:
+        alias.show(site, scope.name)
+    except NotFoundError:
+        return False
+    return True
+
+
+def _domain_of(scope: Scope) -> Scope:
+    return Scope("domain", scope.name.rpartition("@")[2])
+
+
 def _put(lists: Document, wanted: dict[str, Side]) -> None:
     for side in _SIDES:
         there = {entry for entry in lists.get(side, ()) if wanted.get(entry, side) == side}
@@ -132,6 +152,9 @@ def _change(site: Site, scope: Scope, mutate: Callable[[Document], None]) -> Cha
             if not lists.get(side):
                 lists.pop(side, None)
 
+    if _is_alias(site, scope):
+        hint = f"they belong to accounts, domains and tenants, such as {_domain_of(scope)}"
+        raise UsageError(f"{scope} is an alias, and has no entries of its own", hint=hint)
     done = policy.change(site, scope, whole)
     return Change(done.changed, _view(site, scope, done.item.document), done.made)
 
@@ -145,6 +168,14 @@ def _view(site: Site, scope: Scope, document: Document) -> SendersView:
         tuple(lists.get("block", ())),
         (who,) if isinstance(who, str) else tuple(who),
         _in_use(site, scope),
+    )
+
+
+def _alias_view(site: Site, scope: Scope, document: Document) -> SendersView:
+    lists: dict[str, Any] = document.get("filters", {}).get("options", {}).get(FILTER, {})
+    who = lists.get("addresses", {}).get(scope.name, ())
+    return SendersView(
+        str(scope), (), (), (who,) if isinstance(who, str) else tuple(who), _in_use(site, _domain_of(scope))
     )
 
 

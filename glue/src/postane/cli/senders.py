@@ -76,7 +76,7 @@ def only(
     ],
     as_json: output.Json = False,
 ) -> None:
-    """Say who may write to the addresses of a tenant, a domain or an account at all.
+    """Say who may write to the addresses of a tenant, a domain or an account at all, or to an alias.
 
     Example: `postane senders only board@example.org members auditor@example.net`
     """

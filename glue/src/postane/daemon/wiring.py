@@ -36,6 +36,7 @@ def smtp_parts(config: Config, metrics: Metrics) -> Parts:
         metrics,
         Path(config.state),
         make_store(config, metrics),
+        config.smtp.tag_separator,
     )
     return Parts(lookup, Policies(config.filters, tools), signer)
 

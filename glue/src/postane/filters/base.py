@@ -79,6 +79,7 @@ class Tools:
     metrics: Metrics = field(default_factory=Metrics)
     state: Path = Path("/nonexistent")
     store: Callable[[], Store] = _no_store
+    tag_separator: str = "+"  # of subaddresses, as in the configuration
     _once: Once = field(default_factory=Once)
     _shared: dict[str, Any] = field(default_factory=dict)
 

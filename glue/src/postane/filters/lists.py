@@ -32,7 +32,8 @@ from postane.core.verdict import ACCEPT, Decision, Verdict
 from postane.filters import base
 from postane.filters.case import REACHABLE
 from postane.filters.checked import authenticated, spf
-from postane.filters.entries import entries, host
+from postane.filters.circle import Circle, Who
+from postane.filters.entries import entries
 from postane.filters.head import head
 from postane.filters.identity import Proof, authors, by_spf, proofs
 from postane.filters.wanted import Found, Prove, Sort, Tiers, decide
@@ -44,8 +45,6 @@ LATER = Reply(451, "4.7.1", "Who you are cannot be checked now; try again later"
 
 _SHARE = 0.8  # of the time that a call has, for questions to the DNS
 _HEAD = 256 * 1024  # octets of the header in which From is looked for
-
-Who = Literal["anyone", "domain", "members"]
 
 
 class Level(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -72,6 +71,10 @@ class Options(base.Options, frozen=True):
         Who | tuple[str, ...],
         Meta(description="Who may write to the recipient at all; a list has entries, `domain` and `members`."),
     ] = msgspec.field(default="anyone", name="from")
+    addresses: Annotated[
+        dict[str, Who | tuple[str, ...]],
+        Meta(description="The same for single addresses of the recipient's domain, aliases among them."),
+    ] = msgspec.field(default_factory=dict)
     domains: Annotated[
         tuple[str, ...], Meta(description="Whose people are `members`, beside those of the recipient's domain.")
     ] = ()
@@ -83,8 +86,7 @@ class Options(base.Options, frozen=True):
     def __post_init__(self) -> None:
         try:
             _ = self.tiers
-            entries(self.named)
-            entries(self.domains)
+            _ = self.circles
         except AddressError as error:
             raise ValueError(str(error)) from error
 
@@ -95,11 +97,11 @@ class Options(base.Options, frozen=True):
         return [(entries(allow), entries(block)) for allow, block in every if allow or block]
 
     @property
-    def named(self) -> tuple[str, ...]:
-        """The entries among those who may write."""
-        if isinstance(self.senders, str):
-            return ()
-        return tuple(one for one in self.senders if one not in ("domain", "members"))
+    def circles(self) -> dict[str, Circle]:
+        """Who may write, by the recipient's normal form; "" for all whom `addresses` does not name."""
+        members = entries(self.domains)
+        single = {Address.parse(address).key: Circle(who, members) for address, who in self.addresses.items()}
+        return {"": Circle(self.senders, members), **single}
 
 
 class Lists(base.Filter[Options]):
@@ -111,16 +113,16 @@ class Lists(base.Filter[Options]):
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)
         self._tiers = options.tiers
-        self._named = entries(options.named)
-        self._domains = entries(options.domains)
-        self._open = options.senders == "anyone"
+        self._circles = options.circles
+        self._idle = not self._tiers and len(self._circles) == 1 and self._circles[""].open
 
     async def rcpt(self, peer: Peer, sender: str, recipient: Address) -> Verdict:
         if self._idle or recipient.key_local in REACHABLE:
             return ACCEPT
         names = _names(sender, peer.login)
-        if not self._may_write(peer, names, recipient):
-            return _refused(NOT_YOU, f"only {self._who()} may write to {recipient}, not {sender or 'the null sender'}")
+        circle = self._circle(recipient)
+        if not _may_write(circle, peer, names, recipient):
+            return _refused(NOT_YOU, f"only {circle} may write to {recipient}, not {sender or 'the null sender'}")
         prove = self._known(peer, names)
         if self._proof_would_allow(peer, names, prove):
             prove = await self._by_spf(peer, sender)
@@ -148,41 +150,22 @@ class Lists(base.Filter[Options]):
             return _refused(refusal, f"it is not proven who sends, {envelope.sender or 'the null sender'} or another")
         return _trusted(found) if found.sort is Sort.ALLOWED else ACCEPT
 
-    @property
-    def _idle(self) -> bool:
-        return self._open and not self._tiers
-
     # -- who may write --------------------------------------------------------------------------------------------
 
-    def _who(self) -> str:
-        return self.options.senders if isinstance(self.options.senders, str) else ", ".join(self.options.senders)
-
-    def _may_write(self, peer: Peer, names: Sequence[Address], recipient: Address) -> bool:
-        """By what the peer says of itself. With the null sender only the host's own programs may: nobody answers for
-        it.
-        """
-        if self._open or self._named.holding(host(peer.ip)):
-            return True
-        return any(self._is_one(name, recipient) for name in names) if names else peer.own
-
-    def _is_one(self, name: Address, recipient: Address) -> bool:
-        """Whether an address is one of those who may write to the recipient."""
-        who = (self.options.senders,) if isinstance(self.options.senders, str) else self.options.senders
-        if ("domain" in who or "members" in who) and name.key_domain == recipient.key_domain:
-            return True
-        return bool(("members" in who and self._domains.naming(name)) or self._named.naming(name))
+    def _circle(self, recipient: Address) -> Circle:
+        bare = recipient.without_tag(self.tools.tag_separator)
+        return self._circles.get(recipient.key) or self._circles.get(bare.key) or self._circles[""]
 
     def _asked(self, peer: Peer, names: Sequence[Address], recipients: Sequence[Address]) -> list[Address]:
         """The recipients to whom the sender may write only as one who is named: the others have other policies."""
-        if self._open or self._named.holding(host(peer.ip)):
-            return []
-        return [recipient for recipient in recipients if any(self._is_one(name, recipient) for name in names)]
+        narrow = [one for one in recipients if not self._circle(one).holds_all_of(peer.ip)]
+        return [one for one in narrow if any(self._circle(one).holds(name, one) for name in names)]
 
     def _unproven(self, asked: Sequence[Address], names: Sequence[Address], prove: Prove) -> Reply | None:
         """The refusal for one who said at RCPT to be somebody who may write, and has not proven it."""
         answer = None
         for recipient in asked:
-            proofs = {prove(name) for name in names if self._is_one(name, recipient)}
+            proofs = {prove(name) for name in names if self._circle(recipient).holds(name, recipient)}
             if Proof.YES not in proofs:
                 answer = LATER if Proof.UNKNOWN in proofs else UNPROVEN
         return answer
@@ -220,6 +203,13 @@ class Lists(base.Filter[Options]):
     @property
     def _seconds(self) -> float:
         return self.options.timeout * _SHARE
+
+
+def _may_write(circle: Circle, peer: Peer, names: Sequence[Address], recipient: Address) -> bool:
+    """By what the peer says of itself. With the null sender only the host's own programs may: nobody answers for it."""
+    if circle.holds_all_of(peer.ip):
+        return True
+    return any(circle.holds(name, recipient) for name in names) if names else peer.own
 
 
 def _names(sender: str, login: str) -> list[Address]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from postane.admin import account, domain, policy, senders
+from postane.admin import account, alias, domain, policy, senders
 from postane.admin.policy import Scope
 from postane.admin.site import Site
 from postane.config.model import Config, Filters
@@ -55,6 +55,19 @@ def test_who_may_write(site: Site) -> None:
     assert senders.only(site, AYSE, ["domain", "Boss@Far.test"]).item.who == ("domain", "boss@far.test")
     assert policy.get(site, AYSE).document["filters"]["options"]["lists"]["from"] == ["domain", "boss@far.test"]
     assert senders.only(site, AYSE, ["anyone"]).item.who == ("anyone",)
+
+
+def test_who_may_write_to_an_alias_stands_in_its_domain(site: Site) -> None:
+    alias.put(site, "all@demo.test", ["ayse@demo.test"])
+    scope = Scope.parse("All@demo.test")
+    assert senders.show(site, scope) == senders.SendersView("all@demo.test", (), ())
+    assert senders.only(site, scope, ["members"]).item.who == ("members",)
+    assert not senders.only(site, scope, ["members"]).changed
+    assert senders.show(site, scope).who == ("members",)
+    assert policy.get(site, DEMO).document["filters"]["options"]["lists"] == {"addresses": {"all@demo.test": "members"}}
+    assert senders.show(site, DEMO).who == ()
+    with pytest.raises(UsageError, match="is an alias"):
+        senders.put(site, scope, "allow", ["bob@far.test"])
 
 
 @pytest.mark.parametrize("who", [[], ["anyone", "domain"], ["everybody"]])

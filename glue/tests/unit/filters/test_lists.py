@@ -186,6 +186,21 @@ def test_members_come_from_the_tenants_domains() -> None:
     assert data(judge, sender="x@shop.test", peer=mate) == ACCEPT
 
 
+def test_single_addresses_have_their_own_circle() -> None:
+    judge = made(addresses={"All@demo.test": "domain", "open@demo.test": "anyone"}, **{"from": ["boss@far.test"]})
+    assert answer(rcpt(judge, "x@far.test", to="all@demo.test")) == "550 5.7.1"
+    assert answer(rcpt(judge, "x@far.test", to="ALL+tag@demo.test")) == "550 5.7.1"
+    assert rcpt(judge, "ayse@demo.test", to="all@demo.test", peer=OWN) == ACCEPT
+    assert answer(rcpt(judge, "boss@far.test", to="all@demo.test")) == "550 5.7.1"
+    assert rcpt(judge, "x@far.test", to="open@demo.test") == ACCEPT
+    assert answer(rcpt(judge, "x@far.test", to="else@demo.test")) == "550 5.7.1"
+    alone = made(addresses={"all@demo.test": "domain"})
+    assert answer(rcpt(alone, "x@far.test", to="all@demo.test")) == "550 5.7.1"
+    assert rcpt(alone, "x@far.test", to="allen@demo.test") == ACCEPT
+    assert answer(data(alone, sender="ayse@demo.test", to=("all@demo.test", "b@demo.test"))) == "550 5.7.1"
+    assert data(alone, sender="ayse@demo.test", to=("b@demo.test",)) == ACCEPT
+
+
 def test_who_only_says_to_be_one_of_them_is_refused_after_the_text() -> None:
     judge = made(**{"from": "domain"})
     to = ("all@example.org",)
