@@ -21,7 +21,7 @@ from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LostError
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 
 from postane.core.errors import ServiceMissingError
 from postane.filters.store.batch import Add, BatchedStore, Get, Operation, Put, Take
@@ -96,10 +96,10 @@ class RedisStore(BatchedStore):
         known = self._redis is not None
         try:
             return await self._ask_all(operations)
-        except LostError:
+        except (LostError, ReadOnlyError):
             if not known:
                 raise
-        # The server was started anew, or has closed a connection that was idle for long.
+        # The server was started anew, has closed a connection that was idle for long, or is no longer the first one.
         await self._release()
         return await self._ask_all(operations)
 
@@ -110,7 +110,7 @@ class RedisStore(BatchedStore):
         for operation in operations:
             _put_in(pipe, operation)
         answers: list[Any] = await pipe.execute(raise_on_error=False)
-        lost = next((answer for answer in answers if isinstance(answer, LostError)), None)
+        lost = next((answer for answer in answers if isinstance(answer, LostError | ReadOnlyError)), None)
         if lost is not None:  # loading its data, for one
             raise lost
         return answers

@@ -105,6 +105,28 @@ def test_a_full_server_refuses_what_it_cannot_keep(server: RedisServer) -> None:
     asyncio.run(work())
 
 
+def test_a_server_that_became_a_replica_is_left(server: RedisServer) -> None:
+    async def work() -> None:
+        store = made(server.url)
+        await store.put("a", "1", 60)
+        first = store._redis
+        operator = await store._connect()
+        await operator.replicaof("127.0.0.1", "1")
+        for question in (store.put("a", "2", 60), store.take("b", 1, 1, 1)):
+            store._again_at = 0.0
+            with pytest.raises(ServiceMissingError, match="read only replica"):
+                await question
+        assert store._redis is not first  # who answers to that name now is asked
+        await operator.replicaof("NO", "ONE")
+        store._again_at = 0.0
+        await store.put("a", "2", 60)
+        await operator.aclose(close_connection_pool=True)
+        await store.close()
+
+    server.start()
+    asyncio.run(work())
+
+
 def test_by_its_socket_in_another_database_with_a_password(server: RedisServer, tmp_path: Path) -> None:
     server._options = ("--requirepass", "s3cret")
     password = tmp_path / "password"
