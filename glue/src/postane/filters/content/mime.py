@@ -153,12 +153,15 @@ class _Walk:
                     self._open.append(_Open(head, level, depth, loose))
                 return head.body[0]
             self._open.append(_Open(head, len(self._levels), depth, loose))
-            if not head.message or IDENTITY not in head.encodings or head.body[0] >= self._end:
+            inner = [
+                one for one in head.body if at < one < self._end
+            ]  # a header that ends where it begins says nothing
+            if not head.message or IDENTITY not in head.encodings or not inner:
                 return head.body[0]
             depth += 1
-            for other in head.body[1:]:
+            for other in inner[1:]:
                 self._begin(other, depth, loose=loose)
-            at = head.body[0]
+            at = inner[0]
 
     def _leave(self, level: int) -> None:
         """Forgets the boundaries from `level` on."""
@@ -242,7 +245,7 @@ def _text(octets: Octets, at: int, end: int, budget: Budget) -> tuple[bytes, int
     if octets[at : at + 1] == b"\n":
         return b"", at + 1
     most = budget.bounds.header
-    for size in (_FIRST, most):
+    for size in (min(_FIRST, most), most):
         text = octets[at : min(at + size, end)]
         feed = text.find(b"\n\n")
         crlf = text.find(b"\n\r\n")

@@ -18,6 +18,7 @@ from postane.filters.content.octets import Octets, find
 _INSTALLER = bytes.fromhex("84100c0000000000c000000000000046")  # class id of a Windows Installer package, and:
 _PATCH = bytes.fromhex("86100c0000000000c000000000000046")
 _FREE = 0xFFFFFFFA  # sector numbers from here on are marks
+_SMALL = 4096  # octets; smaller streams lie in the mini stream, whatever the header says
 _ENTRIES = 20_000
 _MACRO_NAMES = frozenset(("_vba_project", "vba", "macros", "_vba_project_cur", "vba_project"))
 _MACROS_IN_FILE = "_VBA_PROJECT".encode("utf-16-le")
@@ -45,8 +46,7 @@ class _File:
         if shift not in (9, 12) or mini_shift != 6:
             raise DamagedError("a compound file with strange sectors")
         self._sector = 1 << shift
-        fats, directory, _, cutoff, mini_fat, _, difat, difats = struct.unpack_from("<IIIIIIII", head, 44)
-        self._cutoff = cutoff
+        fats, directory, _, _, mini_fat, _, difat, difats = struct.unpack_from("<IIIIIIII", head, 44)
         sectors = len(octets) // self._sector + 1
         listed = list(struct.unpack_from("<109I", head, 76))
         while difat < _FREE and difats and len(listed) < sectors:
@@ -107,7 +107,7 @@ class _File:
 
     def read(self, entry: _Entry) -> Iterator[bytes]:
         left = min(entry.size, len(self._octets))
-        if entry.size >= self._cutoff or entry.kind == 5:
+        if entry.size >= _SMALL or entry.kind == 5:
             for sector in self._chain(entry.start, left // self._sector + 1):
                 piece = self._octets[(sector + 1) * self._sector : (sector + 2) * self._sector][:left]
                 left -= len(piece)

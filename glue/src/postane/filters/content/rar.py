@@ -57,9 +57,32 @@ def _old(octets: Octets, at: int, budget: Budget) -> Iterator[Member]:
 
 
 def _unicode(name: bytes) -> tuple[bytes, ...]:
-    """Plain octets, a NUL, and the same compressed in UTF-16, whose low octets are enough for an extension."""
+    """Plain octets, a NUL, and the name in UTF-16, packed: two bits a character say how much of it stands there."""
     plain, _, packed = name.partition(b"\0")
-    return (plain, bytes(octet for octet in packed if octet > 31)) if plain else (name,)
+    if not packed:
+        return (name,)
+    out: list[int] = []
+    high, at, flags, left = packed[0], 1, 0, 0
+    try:
+        while at < len(packed) and len(out) < 2048:
+            if not left:
+                flags, at, left = packed[at], at + 1, 8
+            left -= 2
+            how, octet, at = flags >> left & 3, packed[at], at + 1
+            if how < 2:
+                out.append(octet | (high << 8 if how else 0))
+            elif how == 2:
+                out.append(octet | packed[at] << 8)
+                at += 1
+            elif octet & 0x80:
+                more, at = packed[at], at + 1
+                for _ in range((octet & 0x7F) + 2):
+                    out.append((plain[len(out)] + more & 0xFF) | high << 8)
+            else:
+                out += plain[len(out) : len(out) + octet + 2]
+    except IndexError:
+        pass  # what there is of it
+    return plain, struct.pack(f"<{len(out)}H", *out).decode("utf-16-le", "replace").encode("utf-8", "replace")
 
 
 def _new(octets: Octets, at: int, budget: Budget) -> Iterator[Member]:
