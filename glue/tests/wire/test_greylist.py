@@ -56,7 +56,7 @@ def test_two_workers_and_a_restart(tmp_path: Path, nameserver: str) -> None:
         assert mail(dev, "", "127.0.0.9")[1].startswith("250")
         assert dev.stop() == 0
         dev.start()
-        answers = []
+        answers: list[str] = []
         while not answers or answers[-1].startswith("451"):
             answers.append(mail(dev, "a@far.test")[1])
             assert time.monotonic() < begun + 15

@@ -52,6 +52,10 @@ class Known:
     def __str__(self) -> str:
         return f"{self.passes} {self.last:.3f}"
 
+    def again(self, now: float, wait: float) -> Self:
+        """After one more pass; those that came together, with several recipients, are one."""
+        return type(self)(self.passes + (not 0 <= now - self.last < wait), now)
+
 
 def remaining(seen: Seen | None, now: float, wait: float) -> float:
     """Seconds until it may pass; 0.0: now. A clock that was set back makes nobody wait longer than `wait`."""

@@ -41,6 +41,7 @@ _FRESH = _DAY  # what was seen so recently need not be noted again
 _SHARE = 0.7  # of the time that a call has, for questions to the DNS
 _MEMORY = 10_000  # results of SPF
 _LIFE = 300.0  # seconds of them; nearly every transaction takes less
+_SOON = 20.0  # seconds, where the DNS was in trouble
 
 
 class Options(base.Options, frozen=True):
@@ -111,7 +112,7 @@ class Greylist(base.Filter[Options]):
         """Why the peer is doubtful, "" if it is not; what costs nothing is looked at first."""
         if peer.score >= self.options.score:
             return f"score {peer.score:g}"
-        if self.options.helo and "." not in peer.helo.strip("."):
+        if self.options.helo and not peer.helo.startswith("[") and "." not in peer.helo.strip("."):
             return f"HELO {peer.helo!r}"
         if self.options.name or self.options.generic:
             found = await dialogue.run(iprev(ip_address(peer.ip)), self._ask, self._seconds)
@@ -136,7 +137,7 @@ class Greylist(base.Filter[Options]):
         if checked is None or until < now:
             client = Client(ip_address(peer.ip), peer.helo, sender, self.tools.host, now)
             checked = await dialogue.run(check_host(client), self._ask, self._seconds)
-            results[asked] = (now + _LIFE, checked)
+            results[asked] = (now + (_SOON if checked.result is Result.TEMPERROR else _LIFE), checked)
             results.move_to_end(asked)
             if len(results) > _MEMORY:
                 results.popitem(last=False)
@@ -169,13 +170,20 @@ class Greylist(base.Filter[Options]):
             if seen is None or now < seen.first:
                 await self._store.put(mail, str(Seen(now, now)), self.options.window)
             return self._defer(peer, sender, recipient, left, f"{doubt}; {where}")
-        passes = known.passes + 1 if known is not None else 1
+        known = known.again(now, self.options.wait) if known is not None else Known(1, now)
         delay = now - seen.first if seen is not None else 0.0
         await asyncio.gather(
             self._store.put(mail, str(Seen(now - delay, now, True)), self.options.lifetime),
-            self._store.put(source, str(Known(passes, now)), self.options.lifetime),
+            self._store.put(source, str(known), self.options.lifetime),
         )
-        log.info("greylist_passed", client_ip=peer.ip, sender=sender, seconds=round(delay), passes=passes, where=where)
+        log.info(
+            "greylist_passed",
+            client_ip=peer.ip,
+            sender=sender,
+            seconds=round(delay),
+            passes=known.passes,
+            where=where,
+        )
         self._count("passed")
         if not self.options.header:
             return ACCEPT

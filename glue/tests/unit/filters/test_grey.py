@@ -37,6 +37,13 @@ def test_how_long_one_waits(seen: Seen | None, left: float) -> None:
     assert remaining(seen, NOW, 60) == left
 
 
+def test_passes_that_come_together_are_one() -> None:
+    known = Known(1, NOW)
+    assert known.again(NOW + 59, 60) == Known(1, NOW + 59)
+    assert known.again(NOW + 60, 60) == Known(2, NOW + 60)
+    assert known.again(NOW - 5, 60) == Known(2, NOW - 5)  # the clock was set back
+
+
 def test_keys_hide_what_they_are_of() -> None:
     assert key("a", "bc") != key("ab", "c")
     assert "ayse" not in key("ayse@demo.test")

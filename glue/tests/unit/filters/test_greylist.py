@@ -92,6 +92,7 @@ def said(verdict: Verdict) -> str:
         (replace(GOOD, score=1.9), "a@good.test", ""),
         (replace(GOOD, helo="localhost"), "a@good.test", "HELO 'localhost'"),
         (replace(GOOD, helo="[192.0.2.3]"), "a@good.test", ""),
+        (replace(GOOD, helo="[IPv6:2001:db8::1]"), "a@good.test", ""),
         (POOR, "a@good.test", "198.51.100.7 has no name"),
         (replace(GOOD, ip="192.0.2.4"), "a@good.test", "mx.good.test does not lead back to 192.0.2.4"),
         (replace(GOOD, ip="192.0.2.5"), "a@good.test", "generic name host-192-0-2-5.isp.test"),
@@ -195,6 +196,20 @@ def test_who_came_again_thrice_waits_no_more(tmp_path: Path) -> None:
         for _ in range(2):
             world.clock.now += 86_400 * 35
             assert await greylist.rcpt(POOR, "newer@x.test", TO) is ACCEPT
+
+    run(tmp_path, work)
+
+
+def test_many_recipients_at_once_teach_no_more_than_one(tmp_path: Path) -> None:
+    async def work(world: World) -> None:
+        greylist = world.greylist()
+        recipients = [Address.parse(f"a@{name}.test") for name in "abcde"]
+        for to in recipients:
+            assert said(await greylist.rcpt(POOR, "a@x.test", to))
+        world.clock.now += 60
+        for to in recipients:
+            assert await greylist.rcpt(POOR, "a@x.test", to) is ACCEPT
+        assert said(await greylist.rcpt(POOR, "b@x.test", TO))
 
     run(tmp_path, work)
 
