@@ -11,7 +11,7 @@ Network = IPv4Network | IPv6Network
 
 @lru_cache(10_000)
 def unit(ip: str) -> str:
-    """An IPv4 address, or the IPv6 /64 that one machine has to itself (RFC 7934). Raises ValueError."""
+    """An IPv4 address, or an IPv6 /64, the least that one site gets (RFC 6177). Raises ValueError."""
     return _within(ip, 32, 64)
 
 
