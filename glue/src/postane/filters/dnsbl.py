@@ -39,6 +39,7 @@ log = get_logger("filters")
 Of = Literal["address", "sender_domain", "helo", "author_domain"]
 
 _SESSIONS = 10_000  # whose scores are remembered from phase to phase
+_TEXT_SECONDS = 0.5  # at least, for the list's own words
 _HEAD = 256 * 1024  # octets of the header in which From is looked for
 _LONGEST_ZONE = MAX_DOMAIN - 2 * 32 - 1  # beside the nibbles of an IPv6 address
 
@@ -116,8 +117,8 @@ class Options(base.Options, frozen=True):
     def __post_init__(self) -> None:
         for network in self.trusted_peers:
             ip_network(network)
-        if self.timeout <= self.seconds:
-            raise ValueError("`seconds` must be less than `timeout`")
+        if self.timeout < self.seconds + 1:
+            raise ValueError("`timeout` must be a second more than `seconds`")
         for one in self.lists:
             if not names.domain(one.zone):
                 raise ValueError(f"lists: {one.zone!r} is no domain")
@@ -237,15 +238,18 @@ class Dnsbl(base.Filter[Options]):
             return ACCEPT, _Phase()
         asked = frozenset((one.channel.named.zone, one.subject) for one in inquiries)
         end = asyncio.get_running_loop().time() + self.options.seconds
-        found = await inquire(inquiries, end, self._watch.tasks)
+        already = sum(phase.score for phase in before)
+        enough = self.options.reject_at - already if self.options.reject_at else 0.0
+        found = await inquire(inquiries, end, self._watch.tasks, enough)
         added, worst = score(found), strongest(found)
-        total = added + sum(phase.score for phase in before)
+        total = added + already
         trust = any(one.listed and one.inquiry.trust and one.weight < 0 for one in found)
         why = _why(found, total, self.options.reject_at)
         if worst is None or trust or not 0 < self.options.reject_at <= total:
             return Verdict(why=why, score=added, opinion=True, trust=trust), _Phase(added, asked)
-        reply = _reply(worst, await self._text(worst, end))
-        log.info("refused", client_ip=peer.ip, reply=str(reply), reason=why)
+        reply = _reply(worst, await self._text(worst, max(end, asyncio.get_running_loop().time() + _TEXT_SECONDS)))
+        if self.options.at_once:
+            log.info("refused", client_ip=peer.ip, reply=str(reply), reason=why)
         verdict = Verdict(Decision.REJECT, why, reply, score=added, opinion=True, at_once=self.options.at_once)
         return verdict, _Phase(added, asked, refused=True)
 

@@ -88,7 +88,7 @@ class HeloName(base.Filter[Options]):
         question = look_at(peer.helo, address, self._names, self._addresses)
         found = await dialogue.run(question, self._ask, self.options.timeout * _SHARE)
         verdict = _verdict(found, self._policies.get(found.fact, "accept"), at_once=self.options.at_once)
-        if verdict.reply is not None:
+        if verdict.reply is not None and self.options.at_once:
             log.info("refused", client_ip=peer.ip, sender=sender, reply=str(verdict.reply), reason=verdict.why)
         return verdict
 

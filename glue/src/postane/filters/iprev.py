@@ -66,7 +66,7 @@ class Iprev(base.Filter[Options]):
             return ACCEPT
         found = await dialogue.run(iprev(address), self._ask, self.options.timeout * _SHARE)
         verdict = _verdict(found, self._policies.get(found.result, "accept"), at_once=self.options.at_once)
-        if verdict.reply is not None:
+        if verdict.reply is not None and self.options.at_once:
             log.info("refused", client_ip=peer.ip, reply=str(verdict.reply), reason=verdict.why)
         return verdict
 

@@ -72,7 +72,7 @@ class Spf(base.Filter[Options]):
             return ACCEPT
         checked = await spf(self.tools, self._ask, peer, sender, self.options.seconds)
         decision, reply = self._policy(checked)
-        if reply is not None:
+        if reply is not None and self.options.at_once:
             log.info("refused", client_ip=peer.ip, sender=sender, reply=str(reply), reason=_why(checked))
         return Verdict(decision, _why(checked), reply, opinion=True, at_once=self.options.at_once)
 

@@ -12,6 +12,8 @@ from postane.observe.tasks import Tasks
 
 _TEXT = 300  # characters of a list's own words: they go into a reply line (RFC 5321 section 4.5.3.1.5)
 
+_UNHEARD = "was not waited for"
+
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
@@ -46,10 +48,25 @@ class Found:
         return f"{self.inquiry.subject} by {self.inquiry.channel.named.name} ({codes}, {self.weight:+g})"
 
 
-async def inquire(inquiries: Sequence[Inquiry], end: float, tasks: Tasks) -> list[Found]:
-    """All at once; a list that is late by `end`, on the loop's clock, has said nothing."""
-    said = await asyncio.gather(*(one.channel.look(one.name, one.codes, end, tasks) for one in inquiries))
-    return [Found(one, what) for one, what in zip(inquiries, said, strict=True)]
+async def inquire(inquiries: Sequence[Inquiry], end: float, tasks: Tasks, enough: float = 0.0) -> list[Found]:
+    """All at once; a list that is late by `end`, on the loop's clock, has said nothing.
+
+    Once the score is at least `enough`, unless that is 0, and no allow list can change it any more, nobody waits.
+    """
+    asked = {asyncio.ensure_future(one.channel.look(one.name, one.codes, end, tasks)): one for one in inquiries}
+    pending = set(asked)
+    try:
+        while pending:
+            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            total = score(Found(one, task.result()) for task, one in asked.items() if task.done())
+            taken = sum(asked[task].codes.most for task in pending if asked[task].allow)
+            vouched = any(asked[task].trust for task in pending)
+            if 0 < enough <= total - taken and not vouched:
+                break
+    finally:
+        for task in pending:
+            task.cancel()
+    return [Found(one, Said(reason=_UNHEARD) if task in pending else task.result()) for task, one in asked.items()]
 
 
 def score(found: Iterable[Found]) -> float:

@@ -37,6 +37,11 @@ class Codes:
         self._patterns = [(_pattern(text), value) for text, value in weights.items()]
         self._weight = weight
 
+    @property
+    def most(self) -> float:
+        """The size of the strongest weight."""
+        return max((abs(weight) for _, weight in self._patterns), default=abs(self._weight))
+
     def read(self, answers: Iterable[str]) -> Reading:
         """`answers` are the A records, of any name that was asked for."""
         known: dict[str, float] = {}

@@ -100,9 +100,10 @@ class Health:
         self._become(State.ASIDE, reason, now)
 
     def silent(self, reason: str, now: float) -> None:
-        """A question had no answer, or none in time."""
+        """A question had no answer, or none in time. A list that was never heard of has no credit."""
         self._silences += 1
-        if self._silences >= _PATIENCE and self.state is not State.ASIDE:
+        patience = _PATIENCE if self.state is State.WELL else 1
+        if self._silences >= patience and self.state is not State.ASIDE:
             self.set_aside(reason, now)
 
     def unknown(self, codes: str, now: float) -> None:

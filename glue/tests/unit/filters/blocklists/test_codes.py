@@ -12,6 +12,8 @@ def test_any_code_has_the_lists_weight_where_none_is_given() -> None:
     assert codes.read(["127.0.0.2"]) == Reading(3, ("127.0.0.2",))
     assert codes.read(["127.0.0.10", "127.0.0.4"]) == Reading(3, ("127.0.0.10", "127.0.0.4"))
     assert codes.read([]) == Reading()
+    assert codes.most == 3
+    assert Codes({"127.0.0.2": 1, "127.0.0.3": -4}, 9).most == 4
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,9 @@ def test_aside_at_once_for_what_it_says_and_after_a_while_for_silence() -> None:
     assert health.state is State.UNTESTED
     health.tested(Trial("is silent", silent=True), 1)
     assert (health.state, health.reason, health.since) == (State.ASIDE, "is silent", 1)
+    health = Health(0)
+    health.silent("is silent", 1)
+    assert health.state is State.ASIDE  # nothing good was ever heard of it
     health = well()
     for now in (2, 3):
         health.silent("is silent", now)
