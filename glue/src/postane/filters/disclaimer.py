@@ -27,7 +27,9 @@ _LOOK = 1024 * 1024  # octets that are searched for parts that want nothing adde
 class Options(base.Options, frozen=True):
     """A text behind what the domain's people send."""
 
-    text: Annotated[str, Meta(min_length=1, max_length=10_000, description="The text, in as many languages as wanted.")]
+    text: Annotated[
+        str, Meta(max_length=10_000, description="The text, in as many languages as wanted; empty: nothing is added.")
+    ] = ""
     html: Annotated[str, Meta(max_length=50_000, description="The same as HTML; empty: only text.")] = ""
     to: Annotated[
         Literal["away", "everybody"],
@@ -42,7 +44,7 @@ class Disclaimer(base.Filter[Options]):
     options_type = Options
 
     async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict:
-        if not envelope.login or not envelope.sender or not self._wanted(envelope):
+        if not self.options.text or not envelope.login or not envelope.sender or not self._wanted(envelope):
             return ACCEPT
         chunks = body.chunks()
         header, text = beginning(chunks, _LOOK)
@@ -54,7 +56,7 @@ class Disclaimer(base.Filter[Options]):
         ascii_only = all(piece.isascii() for piece in slices(chunks))
         words = Words(self.options.text, self.options.html)
         boundary = f"=_{secrets.token_hex(16)}"
-        return Verdict(wrap=wrap(header, words, boundary, ascii_only=ascii_only))
+        return Verdict(why="disclaimer: added", wrap=wrap(header, words, boundary, ascii_only=ascii_only))
 
     def _wanted(self, envelope: Envelope) -> bool:
         return self.options.to == "everybody" or any(one.kind == "remote" for one in envelope.recipients)

@@ -71,6 +71,7 @@ class Entries:
     """Entries to look up. Raises AddressError that names the first that is none."""
 
     def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = tuple(texts)
         self._names: set[str] = set()
         self._networks: dict[tuple[int, int], dict[int, str]] = {}
         for text in map(normal, texts):

@@ -57,7 +57,7 @@ def _digest(pieces: Sequence[Piece]) -> _Digest:
 class Options(base.Options, frozen=True):
     """A copy of mail to and from the own domains goes to an archive."""
 
-    to: Annotated[tuple[str, ...], Meta(min_length=1, description="Who gets the copies: addresses here or away.")]
+    to: Annotated[tuple[str, ...], Meta(description="Who gets the copies: addresses here or away; empty: nobody.")] = ()
     direction: Annotated[
         Literal["in", "out", "both"],
         Meta(
@@ -72,13 +72,11 @@ class Options(base.Options, frozen=True):
     ] = False
 
     def __post_init__(self) -> None:
-        try:
-            for address in self.to:
-                Address.parse(address)
-            for domain in self.domains:
-                normal_domain(domain)
-        except AddressError as error:
-            raise ValueError(str(error)) from error
+        for text in (*self.to, *(f"x@{domain}" for domain in self.domains)):
+            try:
+                Address.parse(text)
+            except AddressError as error:
+                raise ValueError(f"{text.removeprefix('x@')!r}: {error}") from error
 
 
 class Journal(base.Filter[Options]):
@@ -109,7 +107,7 @@ class Journal(base.Filter[Options]):
         marks = [(MARK, self._mark(address, message).decode()) for address in copies]
         originals = dict.fromkeys(one.original or one.address for one in envelope.recipients)
         told = [(FROM, f"<{envelope.sender}>"), (TO, ",\r\n\t".join(f"<{one}>" for one in originals))]
-        return Verdict(copies=copies, copy_headers=(*marks, *told))
+        return Verdict(why=f"journal: a copy goes to {', '.join(copies)}", copies=copies, copy_headers=(*marks, *told))
 
     def _wanted(self, peer: Peer, envelope: Envelope) -> bool:
         if not envelope.sender and not self.options.null_sender:

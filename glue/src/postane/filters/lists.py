@@ -53,6 +53,14 @@ class Level(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     allow: tuple[str, ...] = ()
     block: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Equal entries of many policies are kept once."""
+        try:
+            msgspec.structs.force_setattr(self, "allow", entries(self.allow).texts)
+            msgspec.structs.force_setattr(self, "block", entries(self.block).texts)
+        except AddressError as error:
+            raise ValueError(str(error)) from error
+
 
 class Options(base.Options, frozen=True):
     """Allow and block lists of accounts, domains, tenants and the server, and who may write to an address."""

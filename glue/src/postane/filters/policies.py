@@ -12,6 +12,7 @@ One filter object serves all policies in which its options are the same, so that
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -91,7 +92,7 @@ class Policies:
         return Policy(Pipeline(filters, self._judge), settings.suspect)
 
     def _filter(self, kind: type[Filter[Options]], given: Options) -> Filter[Options]:
-        key = (kind.name, msgspec.json.encode(given))
+        key = (kind.name, hashlib.sha256(msgspec.json.encode(given)).digest())  # options may be long lists
         found = self._filters.get(key)
         if found is None:
             found = self._filters[key] = kind(given, self._tools)

@@ -59,6 +59,12 @@ def test_who_does_not(given: Any) -> None:
     assert data(**given) == ACCEPT
 
 
+def test_a_domain_without_a_text() -> None:
+    judge = Disclaimer(Options(), Tools("mx.test", Dns(), lambda: 0.0))
+    envelope = Envelope("1", "ayse@demo.test", (AWAY,), 0.0, login="ayse@demo.test")
+    assert asyncio.run(judge.data(OUR, envelope, Text(MAIL))) == ACCEPT
+
+
 def test_mail_within_the_house_only_if_wanted() -> None:
     judge = Disclaimer(Options(text="x", to="everybody"), Tools("mx.test", Dns(), lambda: 0.0))
     envelope = Envelope("1", "ayse@demo.test", (HERE,), 0.0, login="ayse@demo.test")
@@ -71,7 +77,7 @@ def test_what_is_signed_is_left_alone_and_why_is_said() -> None:
     assert verdict.why == "disclaimer: not added: it has a part of the type multipart/signed"
 
 
-@pytest.mark.parametrize("options", [{}, {"text": ""}, {"text": "x", "to": "nobody"}])
+@pytest.mark.parametrize("options", [{"text": "x" * 10_001}, {"text": "x", "to": "nobody"}])
 def test_bad_options(options: Any) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(options, Options)
