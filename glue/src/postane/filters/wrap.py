@@ -74,9 +74,8 @@ def _part(words: Words, boundary: str) -> bytes:
     if not words.html:
         return plain
     inner = f"{boundary}a".encode()
-    return b'Content-Type: multipart/alternative; boundary="%s"\r\n\r\n--%s\r\n%s\r\n--%s\r\n%s\r\n--%s--' % (
-        *(inner, inner, plain, inner, _leaf("html", words.html), inner),
-    )
+    kind = b'Content-Type: multipart/alternative; boundary="%s"\r\n' % inner
+    return kind + b"\r\n--%s\r\n%s\r\n--%s\r\n%s\r\n--%s--" % (inner, plain, inner, _leaf("html", words.html), inner)
 
 
 def _leaf(kind: str, text: str) -> bytes:
