@@ -6,7 +6,9 @@ import email
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
+import msgspec
 import pytest
 
 from postane.config.model import Dns
@@ -107,3 +109,27 @@ def test_our_users_cannot_forge_results_either(wire: Wire) -> None:
     (kept,) = wire.mail()
     assert b"bank.example" not in kept.read()
     assert email.message_from_bytes(kept.read()).get_all("Authentication-Results") is None
+
+
+@pytest.mark.parametrize("wanted", ["score", "quarantine", "reject"])
+def test_a_name_that_is_the_address_of_another(
+    wire: Wire, tmp_path: Path, wanted: Literal["score", "quarantine", "reject"]
+) -> None:
+    (judge,) = wire.filters
+    options = msgspec.structs.replace(judge.options, on_false_name=wanted)
+    service = Wire(tmp_path, filters=(Authentication(options, judge.tools),))
+    try:
+        for name, is_false in ((b'"Boss boss@bank.example"', True), (b'"Ayse ayse@example.org"', False)):
+            line = Line(service)
+            answer = send(line, by_dkimpy(MESSAGE.replace(b"From: Ayse", b"From: " + name)))
+            line.close()
+            if is_false and wanted == "reject":
+                assert answer == "550 5.7.1 The name in From shows an address of another domain"
+                continue
+            assert answer.startswith("250")
+            (kept,) = service.mail()
+            found = email.message_from_bytes(kept.read())
+            assert "dmarc=pass" in found["Authentication-Results"]
+            assert (found["X-Spam"] == "Yes") is (is_false and wanted == "quarantine")
+    finally:
+        service.close()

@@ -18,7 +18,7 @@ from postane.core.errors import PostaneError
 NOUNS = {
     "account": "Mailboxes and their passwords.",
     "alias": "Addresses that stand for others.",
-    "check": "What authentication says of one case: SPF and its kin.",
+    "check": "What authentication says of one case, and lists in the DNS of an address.",
     "config": "The configuration file.",
     "directory": "The database behind domains and accounts.",
     "domain": "Hosted domains, their keys and their records.",

@@ -3,14 +3,16 @@
 DMARC protects what a reader sees in From. Where two programs could read it in two ways, it protects nothing; so this
 parser knows the grammar of RFC 5322 section 3.4 without its obsolete forms, and refuses all the rest: several fields,
 several addresses, groups, source routes, comments within the address, an `@` in an unquoted name, encoded words in
-place of an address, NUL, bare CR, lines of nothing but white space, names of the field that only look like `From`.
+place of an address, NUL, invisible characters in the address, bare CR, lines of nothing but white space, names of the
+field that only look like `From`.
 
-A display name may hold anything that the grammar allows, an address among it: it is not the address.
+A display name may hold anything that the grammar allows, an address among it: it is not the address (see shown_name).
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -23,6 +25,7 @@ _LOOKS_LIKE_FROM = re.compile(rb"from[\x00-\x20]*(?::|$)|from[ \t]", re.IGNORECA
 _HIDDEN = re.compile(rb"\r[\x00-\x20]*from[\x00-\x20]*:", re.IGNORECASE)
 _NOT_PRINTED = re.compile(rb"[\x00-\x20\x7f-\xff]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+_JOINERS = "\u200c\u200d"  # Persian and Indic words are written with them
 _MAX = 16 * 1024  # octets of the field
 _DEPTH = 20  # comments within comments
 
@@ -163,6 +166,8 @@ class _Mailbox:
             raise FromError("From has no domain name after the @")
         if "=?" in local or "=?" in domain:
             raise FromError("From has an encoded word within the address")
+        if any(unicodedata.category(c) == "Cf" and c not in _JOINERS for c in local + domain):
+            raise FromError("From has invisible characters within the address")
         try:
             address = Address.parse(f"{local}@{domain}")
         except AddressError as error:

@@ -2,7 +2,7 @@
 
 `"boss@bank.example" <x@evil.example>` is good grammar, and many programs show nothing but the name. So everything in
 the field beside the address is looked at as a program shows it: encoded words decoded, quotes and comments opened,
-letters that only look wide made plain, what is invisible left out.
+letters that only look wide made plain, what is turned round turned back, what is invisible left out.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from postane.filters.auth.message import Field
 _MAX = 16 * 1024  # characters; From with more is refused as unclear
 _MOST = 50  # addresses that are looked at
 _ADDRESS = re.compile(r"[^\s<>()\[\]\",;:@\\]{1,64}@(?:[\w-]{1,63}\.){1,20}[^\W\d_][\w-]{1,62}")
+_TURNED = re.compile("\u202e([^\u202c]*)")  # right-to-left override, up to the end of it (Unicode annex 9)
 _ENCODED = re.compile(r"=\?[^?\s]{1,80}\?[bqBQ]\?[^?\s]*\?=(?:\s+(?==\?))?")
 
 
@@ -44,7 +45,8 @@ def foreign(fields: Iterable[Field], author: Author, organization: str = "") -> 
 def visible(text: str) -> str:
     """As a reader sees it; never raises."""
     decoded = _ENCODED.sub(lambda match: _word(match[0].strip()), text.replace("\r\n", ""))
-    plain = unicodedata.normalize("NFKC", decoded.replace("\\", ""))
+    turned = _TURNED.sub(lambda match: match[1][::-1], decoded.replace("\\", ""))
+    plain = unicodedata.normalize("NFKC", turned)
     return "".join(c for c in plain if unicodedata.category(c) not in ("Cc", "Cf"))
 
 

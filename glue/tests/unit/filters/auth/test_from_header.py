@@ -182,3 +182,12 @@ def test_a_long_field_costs_little(unit: bytes) -> None:
     with pytest.raises(FromError):
         parse(unit * (15_000 // len(unit)))
     assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("mark", ["\u202e", "\u2066", "\u200b", "\u200f", "\ufeff", "\u00ad"])
+def test_what_is_invisible_has_no_place_in_an_address(mark: str) -> None:
+    for text in (f"<a{mark}b@x.example>", f"<a@x{mark}y.example>", f"a{mark}b@x.example"):
+        with pytest.raises(FromError):
+            parse(text.encode())
+    assert parse(f"Ayse{mark} <a@x.example>".encode()).address.key == "a@x.example"
+    assert parse("<می\u200cخواهم@x.example>".encode()).domain == "x.example"

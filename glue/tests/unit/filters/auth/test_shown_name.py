@@ -37,6 +37,7 @@ def word(text: str, charset: str = "utf-8") -> str:
         f"{word('boss＠bank．example')} <x@evil.example>",  # wide letters
         f"{word('boss@ba' + chr(0x200B) + 'nk.example')} <x@evil.example>",  # with no width at all
         "boss＠bank.example <x@evil.example>",
+        f"{word(chr(0x202E) + 'elpmaxe.knab@ssob')} <x@evil.example>",  # turned round
         '"x@evil.example boss@bank.example" <x@evil.example>',
         '"boss@evil.example.bank.example" <x@evil.example>',
         '"boss@bankevil.example" <x@evil.example>',
