@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from postane.core.address import Address
 from postane.core.errors import AddressError
@@ -43,6 +45,16 @@ def test_what_is_no_entry(text: str) -> None:
         normal(text)
     with pytest.raises(AddressError):
         Entries([text])
+
+
+@given(st.text(alphabet='aü@.*+:/0128[]" <>,;=-_%\\\ud800\0\r\n', max_size=30))
+def test_whatever_is_written_has_one_form_or_is_refused(text: str) -> None:
+    try:
+        kept = normal(text)
+    except AddressError:
+        return
+    assert normal(kept) == kept
+    assert Entries([text]).texts == (text,)
 
 
 @pytest.mark.parametrize(

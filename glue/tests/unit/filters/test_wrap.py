@@ -7,6 +7,8 @@ import email.policy
 from email.message import EmailMessage, Message
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from postane.filters.wrap import Words, closed, wrap
 
@@ -117,3 +119,20 @@ def test_what_is_left_alone(header: bytes, body: bytes) -> None:
 def test_what_is_not(text: bytes) -> None:
     header, _, body = text.partition(b"\r\n\r\n")
     assert closed(header, body) == ""
+
+
+_PIECES = [
+    *(b"From: ", b"a@b.test", b"\r\n", b"\r\n\r\n", b" ", b"\t", b"Content-Type: ", b"text/plain", b"; boundary=x"),
+    *(b"MIME-Version: 1.0\r\n", b"Content-Transfer-Encoding: base64\r\n", b"--x", b"QUJD", b"\xff\xfe", b"\0", b":"),
+]
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=25).map(b"".join))
+def test_whatever_is_wrapped_stays_whole(text: bytes) -> None:
+    header, end, body = text.partition(b"\r\n\r\n")
+    if not header or not end or closed(header, body):
+        return
+    whole = wrapped(text)
+    assert text in whole
+    mail = email.message_from_bytes(whole)
+    assert (mail.get_content_type(), len(mail.get_payload())) == ("multipart/mixed", 2)
