@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import OrderedDict
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Annotated, Literal
 
@@ -28,8 +26,9 @@ from postane.filters import base
 from postane.filters.auth import dialogue
 from postane.filters.auth.iprev import Result as Name
 from postane.filters.auth.iprev import iprev
-from postane.filters.auth.spf import Checked, Client, check_host
+from postane.filters.auth.spf import Checked
 from postane.filters.auth.spf_record import Result
+from postane.filters.checked import spf
 from postane.filters.grey import Known, Seen, is_generic, key, lasting, remaining
 from postane.filters.net import neighbourhood, networks, within
 from postane.observe.log import get_logger
@@ -39,9 +38,6 @@ log = get_logger("filters")
 _DAY = 86_400.0
 _FRESH = _DAY  # what was seen so recently need not be noted again
 _SHARE = 0.7  # of the time that a call has, for questions to the DNS
-_MEMORY = 10_000  # results of SPF
-_LIFE = 300.0  # seconds of them; nearly every transaction takes less
-_SOON = 20.0  # seconds, where the DNS was in trouble
 
 
 class Options(base.Options, frozen=True):
@@ -77,13 +73,6 @@ class Options(base.Options, frozen=True):
             raise ValueError("window has to be longer than wait")
 
 
-@dataclass(slots=True)
-class _Memory:
-    """Results of SPF by client, HELO and sender, for all instances: RCPT comes many times in a transaction."""
-
-    results: OrderedDict[tuple[str, str, str], tuple[float, Checked]] = field(default_factory=OrderedDict)
-
-
 class Greylist(base.Filter[Options]):
     name = "greylist"
     options_type = Options
@@ -93,7 +82,6 @@ class Greylist(base.Filter[Options]):
         self._trusted = networks(options.trusted_peers)
         self._ask = tools.resolver()
         self._store = tools.store()
-        self._memory = tools.shared("greylist", _Memory)
 
     async def rcpt(self, peer: Peer, sender: str, recipient: Address) -> Verdict:
         if peer.own or peer.login or within(peer.ip, self._trusted):
@@ -131,17 +119,7 @@ class Greylist(base.Filter[Options]):
         return self.options.timeout * _SHARE / 2
 
     async def _spf(self, peer: Peer, sender: str) -> Checked:
-        asked = (peer.ip, peer.helo, sender)
-        now, results = self.tools.now(), self._memory.results
-        until, checked = results.get(asked, (0.0, None))
-        if checked is None or until < now:
-            client = Client(ip_address(peer.ip), peer.helo, sender, self.tools.host, now)
-            checked = await dialogue.run(check_host(client), self._ask, self._seconds)
-            results[asked] = (now + (_SOON if checked.result is Result.TEMPERROR else _LIFE), checked)
-            results.move_to_end(asked)
-            if len(results) > _MEMORY:
-                results.popitem(last=False)
-        return checked
+        return await spf(self.tools, self._ask, peer, sender, self._seconds)
 
     # -- who has been here --------------------------------------------------------------------------------------------
 
