@@ -67,6 +67,8 @@ _BY_NAME = {"zip": ZIP, "jar": ZIP, "docx": ZIP, "xlsx": ZIP, "pptx": ZIP, "docm
 _MAIL_NAMES = frozenset(("eml", "mht", "mhtml", "nws"))
 _LIGHT = frozenset((HTML, RTF, MAIL))
 _INNER = {"tgz": "tar", "tbz": "tar", "tbz2": "tar", "txz": "tar"}
+# Octets of a compressed file that are unpacked only to see whether it is a bomb.
+_FEW, _MANY = 12_000_000, 64_000_000
 _TYPES = 1_000_000  # octets of [Content_Types].xml
 
 
@@ -221,12 +223,9 @@ class _Inspection:
             found |= self._archive(kind, octets, inner, depth + 1)
         for kind in sorted(found & _STREAMS.keys()):
             self._budget.nested(depth + 1)
-            try:
-                self._member(
-                    Member(_inner_names(names), read=partial(_STREAMS[kind], octets, self._budget)), inner, depth + 1
-                )
-            except DamagedError:
-                found.add(UNREADABLE)
+            read = partial(_STREAMS[kind], octets, self._budget)
+            most = min(max(len(octets) * (self._budget.bounds.ratio + 1), _FEW), _MANY)
+            self._member(Member(_inner_names(names), read=read), inner, depth + 1, most)
         if (MAIL in found and (not shown or extensions & _MAIL_NAMES)) or extensions & _MAIL_NAMES:
             self.message(octets, inner, depth, nest + 1)
         self._budget.named(sum(map(len, names)))
@@ -252,7 +251,8 @@ class _Inspection:
             found.add(UNREADABLE)
         return found | documents.package(names, types) if names else found
 
-    def _member(self, member: Member, path: tuple[str, ...], depth: int) -> None:
+    def _member(self, member: Member, path: tuple[str, ...], depth: int, most: int = 0) -> None:
+        """`most`: octets that are read on, though nobody needs them, to see what it would unpack to."""
         names = readings(member.names)
         marks = set(member.marks)
         if turned(member.names):
@@ -266,6 +266,10 @@ class _Inspection:
             if kinds(first, first[-TAIL:]) & CONTAINERS or _named(names):
                 self._content(keep(chain((first,), stream)), names, marks, path, depth)
                 return
+            for piece in stream:
+                most -= len(piece)
+                if most <= 0:
+                    break
         except DamagedError:
             self._add(Item(path, tuple(names), frozenset(marks | {UNREADABLE})))
             return
