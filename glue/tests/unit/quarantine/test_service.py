@@ -225,7 +225,7 @@ def test_a_digest_at_its_hour_and_not_again(world: World) -> None:
     assert b"Subject: 3 messages wait in your quarantine" in text
     assert b"One older message is not listed" in text
     world.look()
-    world.keep(5)
+    world.keep(5, received_at=NOON - 86_400)  # it had to wait for room
     world.look()
     assert len(world.spool.put_) == 1
     world.now += 86_400
