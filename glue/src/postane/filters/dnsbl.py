@@ -74,23 +74,35 @@ class List(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         bool, Meta(description="It lists reserved and private addresses too, as a list of your own may.")
     ] = False
     listed: Annotated[
-        str, Meta(description="What it must list, to be tested by; empty: 127.0.0.2, ::ffff:7f00:2, test (RFC 5782).")
-    ] = ""
+        str | tuple[str, ...],
+        Meta(description="What it must list, to be tested by; else 127.0.0.2, ::ffff:7f00:2, test (RFC 5782)."),
+    ] = ()
     unlisted: Annotated[
-        str, Meta(description="What it must not list; empty: 127.0.0.1, ::ffff:7f00:1, invalid (RFC 5782).")
-    ] = ""
+        str | tuple[str, ...],
+        Meta(description="What it must not list; else 127.0.0.1, ::ffff:7f00:1, invalid (RFC 5782)."),
+    ] = ()
 
     @property
     def subjects(self) -> tuple[Of, ...]:
         return (self.of,) if isinstance(self.of, str) else self.of
 
     def named(self, kind: names.Kind) -> Named:
-        """Raises ValueError for test entries of another kind."""
-        own = "address" in self.subjects and kind != "ipv6"
-        alone = own or (kind == "domain" and "address" not in self.subjects)
-        points = names.points(kind, self.listed if alone else "", self.unlisted if alone else "")
+        """Raises ValueError for a test entry that is of no kind that the list is asked about."""
+        points = names.points(kind, self._entry(self.listed, kind), self._entry(self.unlisted, kind))
         zone = self.zone.strip(".").lower()
         return Named(self.name or zone, zone, kind, points, tuple(sorted(self.codes)))
+
+    def _entry(self, given: str | tuple[str, ...], kind: names.Kind) -> str:
+        """The test entry for a kind, "" for that of the standard."""
+        every = list(kinds(self))
+        found = ""
+        for text in (given,) if isinstance(given, str) else given:
+            # A list for domains alone may have any name for its test, one that looks like an address too.
+            fits = "domain" if every == ["domain"] else names.kind(text)
+            if fits not in every:
+                raise ValueError(f"{self.zone}: the test entry {text!r} is of no kind that the list is asked about")
+            found = text if fits == kind else found
+        return found
 
 
 class Options(base.Options, frozen=True):

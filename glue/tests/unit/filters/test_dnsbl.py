@@ -16,7 +16,7 @@ from postane.core.peer import Peer, Service
 from postane.core.question import Answer, Question
 from postane.core.verdict import ACCEPT, Decision, Verdict
 from postane.filters.base import Tools
-from postane.filters.dnsbl import Dnsbl, List, Options
+from postane.filters.dnsbl import Dnsbl, List, Options, kinds
 from support.zone import Zone
 
 BAD = "192.0.2.66"
@@ -300,13 +300,33 @@ def test_filters_of_other_options_share_lists_and_end_together() -> None:
     tried(test, BL)
 
 
+def test_test_entries_are_for_their_kind() -> None:
+    every = msgspec.convert(
+        {
+            "zone": "X.example.",
+            "of": ["address", "helo"],
+            "ipv6": True,
+            "listed": ["192.0.2.9", "test.example", "2001:db8::9"],
+            "unlisted": "192.0.2.1",
+        },
+        List,
+    )
+    v4, v6, domain = (every.named(kind).points for kind in kinds(every))
+    assert (v4.listed, v4.unlisted) == ("9.2.0.192", "1.2.0.192")
+    assert (v6.listed[:3], v6.unlisted[:3]) == ("9.0", "1.0")
+    assert (domain.listed, domain.unlisted) == ("test.example", "invalid")
+    uribl = msgspec.convert({"zone": "x.example", "of": "helo", "listed": "2.0.0.127"}, List)
+    assert uribl.named("domain").points.listed == "2.0.0.127"
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"lists": [{"zone": "a b"}]}, "no domain"),
         ({"lists": [{"zone": "x.example", "codes": {"1.2": 1}}]}, "no code"),
         ({"lists": [{"zone": "x.example", "trust": True}]}, "goes with"),
-        ({"lists": [{"zone": "x.example", "listed": "test"}]}, "test"),
+        ({"lists": [{"zone": "x.example", "listed": "test"}]}, "no kind"),
+        ({"lists": [{"zone": "x.example", "unlisted": ["::1"]}]}, "no kind"),
         ({"lists": [{"zone": "x.example", "of": "sender"}]}, "sender"),
         ({"seconds": 10}, "a second more"),
         ({"trusted_peers": ["x"]}, "x"),

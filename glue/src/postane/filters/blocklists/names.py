@@ -57,6 +57,14 @@ def kind_of(address: Ip) -> Kind:
     return "ipv4" if address.version == 4 else "ipv6"
 
 
+def kind(text: str) -> Kind:
+    """What a text is, an address or else a domain."""
+    try:
+        return kind_of(ip_address(text))
+    except ValueError:
+        return "domain"
+
+
 def reverse(address: Ip) -> str:
     """Octets of IPv4 from the last to the first (section 2.1), nibbles of IPv6 (section 2.4)."""
     if isinstance(address, IPv4Address):
@@ -75,9 +83,9 @@ def domain(text: str) -> str:
     return name if len(name) <= MAX_DOMAIN else ""
 
 
-def points(kind: Kind, listed: str = "", unlisted: str = "") -> Points:
+def points(of: Kind, listed: str = "", unlisted: str = "") -> Points:
     """Those of the standard, unless others are given. Raises ValueError for what is no address."""
-    match kind:
+    match of:
         case "ipv4":
             return Points(reverse(IPv4Address(listed or "127.0.0.2")), reverse(IPv4Address(unlisted or "127.0.0.1")))
         case "ipv6":
@@ -86,13 +94,13 @@ def points(kind: Kind, listed: str = "", unlisted: str = "") -> Points:
     return Points(listed or "test", unlisted or "invalid")
 
 
-def control(kind: Kind, draw: Callable[[int], int]) -> str:
+def control(of: Kind, draw: Callable[[int], int]) -> str:
     """Something that no list has, and no cache either: it was never asked before. `draw(n)` gives 0 to n - 1.
 
     It lies within 127.0.0.0/8 or below `invalid`, as what must not be listed by the standard does.
     """
     number = (1 + draw(254)) << 16 | draw(256) << 8 | draw(256)
-    if kind == "domain":
+    if of == "domain":
         return f"{number:06x}{draw(1 << 32):08x}.invalid"
     address = IPv4Address((127 << 24) + number)
-    return reverse(address if kind == "ipv4" else IPv6Address((0xFFFF << 32) + int(address)))
+    return reverse(address if of == "ipv4" else IPv6Address((0xFFFF << 32) + int(address)))
