@@ -29,7 +29,7 @@ from postane.filters import base
 from postane.filters.blocklists import names
 from postane.filters.blocklists.ask import Found, Inquiry, inquire, line, score, strongest
 from postane.filters.blocklists.codes import Codes
-from postane.filters.blocklists.watch import Named, Watch
+from postane.filters.blocklists.watch import Channel, Named, Watch
 from postane.filters.head import head
 from postane.filters.identity import authors
 from postane.observe.log import get_logger
@@ -152,6 +152,16 @@ def kinds(one: List) -> Iterator[names.Kind]:
 
 
 @dataclass(slots=True)
+class _Asked:
+    """A list for one kind of question."""
+
+    list: List
+    named: Named
+    codes: Codes
+    channel: Channel | None = None
+
+
+@dataclass(slots=True)
 class _Phase:
     """What lists said in one phase, and which were asked about what."""
 
@@ -177,7 +187,10 @@ class Dnsbl(base.Filter[Options]):
         self._trusted = [ip_network(network) for network in options.trusted_peers]
         self._watch = tools.shared(self.name, lambda: Watch(tools.resolver(), tools.metrics))
         self._watch.join()
-        self._lists = [(one, Codes(one.codes, one.weight)) for one in options.lists]
+        self._of_kind: dict[names.Kind, list[_Asked]] = {"ipv4": [], "ipv6": [], "domain": []}
+        for one in options.lists:
+            for kind in kinds(one):
+                self._of_kind[kind].append(_Asked(one, one.named(kind), Codes(one.codes, one.weight)))
         self._asks_author = any("author_domain" in one.subjects for one in options.lists)
         self._sessions: OrderedDict[tuple[str, int], _Session] = OrderedDict()
 
@@ -219,26 +232,25 @@ class Dnsbl(base.Filter[Options]):
         return self._sessions.get((peer.ip, peer.port)) or _Session()
 
     def _of_address(self, address: names.Ip, subject: str) -> list[Inquiry]:
-        kind = names.kind_of(address)
         inside = names.is_inside(address)
-        return [
-            self._inquiry(one, codes, kind, subject, names.reverse(address))
-            for one, codes in self._lists
-            if "address" in one.subjects and (kind == "ipv4" or one.ipv6) and (one.inside or not inside)
-        ]
+        name = names.reverse(address)
+        asked = self._of_kind[names.kind_of(address)]
+        return [self._inquiry(one, subject, name) for one in asked if one.list.inside or not inside]
 
     def _of_domains(self, said: Mapping[Of, str]) -> list[Inquiry]:
         """Each list is asked about a domain once a mail, whichever part of it has that."""
         domains = {of: names.domain(text) for of, text in said.items()}
         return [
-            self._inquiry(one, codes, "domain", name, name)
-            for one, codes in self._lists
-            for name in dict.fromkeys(domains.get(of, "") for of in one.subjects)
-            if name and len(name) + len(one.zone) < MAX_DOMAIN
+            self._inquiry(one, name, name)
+            for one in self._of_kind["domain"]
+            for name in dict.fromkeys(domains.get(of, "") for of in one.list.subjects)
+            if name and len(name) + len(one.named.zone) < MAX_DOMAIN
         ]
 
-    def _inquiry(self, one: List, codes: Codes, kind: names.Kind, subject: str, name: str) -> Inquiry:
-        return Inquiry(self._watch.channel(one.named(kind)), codes, subject, name, one.allow, one.trust)
+    def _inquiry(self, asked: _Asked, subject: str, name: str) -> Inquiry:
+        if asked.channel is None:  # in the loop, where its tests can begin
+            asked.channel = self._watch.channel(asked.named)
+        return Inquiry(asked.channel, asked.codes, subject, name, asked.list.allow, asked.list.trust)
 
     async def _judge(self, peer: Peer, inquiries: list[Inquiry], before: list[_Phase]) -> tuple[Verdict, _Phase]:
         """Asks as much as the phases before left of the budget. What they refused stands: there is nothing to add."""
