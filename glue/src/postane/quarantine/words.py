@@ -14,7 +14,6 @@ LANGUAGES: tuple[Language, ...] = ("en", "tr")
 
 WORDS: dict[Language, dict[str, str]] = {
     "en": {
-        "name": "English",
         "time": "%Y-%m-%d %H:%M",
         "digest.from": "Quarantine",
         "digest.subject.one": "1 message waits in your quarantine",
@@ -30,7 +29,6 @@ WORDS: dict[Language, dict[str, str]] = {
         "item.subject": "Subject",
         "item.received": "Received",
         "item.size": "Size",
-        "item.reason": "Why",
         "item.mailbox": "For",
         "item.no_subject": "(no subject)",
         "item.no_author": "(no sender)",
@@ -63,7 +61,6 @@ WORDS: dict[Language, dict[str, str]] = {
         "page.failed.note": "Nothing has changed. Try again in a few minutes; if it fails again, ask your postmaster.",
     },
     "tr": {
-        "name": "Türkçe",
         "time": "%d.%m.%Y %H:%M",
         "digest.from": "Karantina",
         "digest.subject.one": "Karantinanızda 1 ileti bekliyor",
@@ -79,7 +76,6 @@ WORDS: dict[Language, dict[str, str]] = {
         "item.subject": "Konu",
         "item.received": "Geliş",
         "item.size": "Boyut",
-        "item.reason": "Neden",
         "item.mailbox": "Alıcı",
         "item.no_subject": "(konusuz)",
         "item.no_author": "(gönderen yok)",
