@@ -101,6 +101,31 @@ def dmarc(
     leave(view.result)
 
 
+@app.command()
+def clamav(
+    address: Annotated[
+        str, typer.Option("--address", help="Path of clamd's socket, or host:port; else the configuration's.")
+    ] = "",
+    as_json: Json = True,
+) -> None:
+    """Say whether clamd answers, and how old its signatures are.
+
+    Exits 1 if it does not answer, or if they are over a week old.
+
+    Example: `postane check clamav`
+    """
+    import time
+
+    from postane.admin import clamav as scanner
+
+    try:
+        view = asyncio.run(scanner.check(address or scanner.address(config_path()), time.time()))
+    except ValueError as error:
+        raise UsageError(f"--address: {error}") from error
+    output.json(view)
+    leave(view.result)
+
+
 def message() -> Iterator[bytes]:
     """Standard input, piece by piece."""
     if sys.stdin.isatty():

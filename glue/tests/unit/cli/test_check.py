@@ -67,3 +67,14 @@ def test_bad_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str])
         main(["check", *arguments])
     assert ended.value.code == 64
     assert capsys.readouterr().out == ""
+
+
+def test_clamav_prints_its_state_and_exits_by_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "clamav", "--address", "/nonexistent/clamd.ctl"])
+    assert ended.value.code == 1
+    assert json.loads(capsys.readouterr().out)["result"] == "fail"
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "clamav", "--address", "nonsense"])
+    assert ended.value.code == 64
+    assert "neither the path" in capsys.readouterr().err
