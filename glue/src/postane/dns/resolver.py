@@ -15,8 +15,10 @@ from typing import Any
 
 import dns.asyncresolver
 import dns.exception
+import dns.message
 import dns.name
 import dns.nameserver
+import dns.rdatatype
 import dns.resolver
 
 from postane.config.model import Dns
@@ -160,7 +162,7 @@ class Resolver:
             answer = await self._resolver.resolve(name, kind, search=False, raise_on_no_answer=False)
         except dns.resolver.NXDOMAIN as error:
             said = _Said(no_such_name=f"the domain {asked} does not exist")
-            life = _life(error.kwargs["responses"][name].resolve_chaining().minimum_ttl, _MOST_NOTHING)
+            life = _life(_nothing_for(error.kwargs["responses"][name]), _MOST_NOTHING)
             self._memory.put((name, ""), said, life)  # of whatever kind (RFC 8020)
             return said, life
         except dns.resolver.YXDOMAIN:
@@ -177,6 +179,14 @@ class Resolver:
             return _Said(tuple(answer.rrset)), _life(ttl, _MOST)
         leads_to = None if answer.canonical_name == name else answer.canonical_name
         return _Said(leads_to=leads_to), _life(ttl, _MOST_NOTHING)
+
+
+def _nothing_for(response: dns.message.Message) -> int:
+    """The TTL of "there is no such name" (RFC 2308 section 5)."""
+    for rrset in response.authority:
+        if rrset.rdtype == dns.rdatatype.SOA:
+            return min(rrset.ttl, rrset[0].minimum)
+    return _NO_TTL
 
 
 def _life(ttl: int, most: float) -> float:

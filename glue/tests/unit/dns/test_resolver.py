@@ -4,14 +4,16 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import dns.message
 import dns.rcode
+import dns.rrset
 import pytest
 from dns.nameserver import Do53Nameserver
 
 from postane.config.model import Dns
 from postane.core.errors import ConfigError, TemporaryError
 from postane.core.question import NO_SUCH_NAME, Answer, Question
-from postane.dns.resolver import MailHost, NoSuchNameError, Resolver, _life
+from postane.dns.resolver import MailHost, NoSuchNameError, Resolver, _life, _nothing_for
 from support.dns import NameServer
 
 
@@ -185,3 +187,14 @@ def test_a_fresh_question_is_asked_though_the_answer_is_known() -> None:
         assert len((await resolver.ask(Question("x.test", "A", fresh=True))).records) == 2
 
     asked(test)
+
+
+@pytest.mark.parametrize(("soa", "life"), [("300 60", 60), ("60 300", 60), ("", 2**30)])
+def test_how_long_nothing_holds(soa: str, life: int) -> None:
+    response = dns.message.make_response(dns.message.make_query("gone.x.test", "A"))
+    if soa:
+        ttl, minimum = soa.split()
+        response.authority.append(
+            dns.rrset.from_text("x.test.", int(ttl), "IN", "SOA", f"ns.x.test. root.x.test. 1 1 1 1 {minimum}")
+        )
+    assert _nothing_for(response) == life
