@@ -185,7 +185,7 @@ def _nothing_for(response: dns.message.Message) -> int:
     """The TTL of "there is no such name" (RFC 2308 section 5)."""
     for rrset in response.authority:
         if rrset.rdtype == dns.rdatatype.SOA:
-            return min(rrset.ttl, rrset[0].minimum)
+            return int(min(rrset.ttl, rrset[0].minimum))
     return _NO_TTL
 
 
