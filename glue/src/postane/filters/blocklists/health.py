@@ -20,6 +20,7 @@ from postane.filters.blocklists.codes import Codes
 BETWEEN_TESTS = 900.0  # seconds, give or take a fifth
 _FIRST_REST = 15.0  # seconds until a list that was set aside is tested; each time twice as long
 _LONGEST_REST = 600.0
+_LONGEST_SILENCE = 60.0  # the same where it was only silent: often that is our own resolver, and soon over
 _PATIENCE = 3  # questions without an answer, or with unknown codes, one after the other
 _CONTROLS = 30.0  # that may be asked at once; then one each ...
 _SERVES = 2.0  # ... seconds
@@ -92,11 +93,11 @@ class Health:
         elif trial.silent and self.state is State.WELL:
             self.silent(trial.problem, now)
         else:
-            self.set_aside(trial.problem, now)
+            self.set_aside(trial.problem, now, _LONGEST_SILENCE if trial.silent else _LONGEST_REST)
 
-    def set_aside(self, reason: str, now: float) -> None:
-        """Each time that it was still not well, the next test is further away."""
-        self._rest = min(self._rest * 2 or _FIRST_REST, _LONGEST_REST)
+    def set_aside(self, reason: str, now: float, longest: float = _LONGEST_REST) -> None:
+        """Each time that it was still not well, the next test is further away, but at most `longest` seconds."""
+        self._rest = min(self._rest * 2 or _FIRST_REST, longest)
         self._become(State.ASIDE, reason, now)
 
     def silent(self, reason: str, now: float) -> None:
@@ -104,7 +105,7 @@ class Health:
         self._silences += 1
         patience = _PATIENCE if self.state is State.WELL else 1
         if self._silences >= patience and self.state is not State.ASIDE:
-            self.set_aside(reason, now)
+            self.set_aside(reason, now, _LONGEST_SILENCE)
 
     def unknown(self, codes: str, now: float) -> None:
         """An answer within 127.0.0.0/8 that means nothing here."""

@@ -79,6 +79,8 @@ def test_tests_grow_rare_while_it_is_aside_and_bring_it_back() -> None:
         health.set_aside("lists everything", now)
         pauses.append(health.pause(0.5))
     assert pauses == [15, 30, 60, 120, 240, 480, 600, 600]
+    health.tested(Trial("is silent", silent=True), 8)
+    assert health.pause(0.5) == 60
     assert health.since == 0
     health.tested(WELL, 100)
     assert (health.state, health.reason, health.since) == (State.WELL, "", 100)
