@@ -62,6 +62,7 @@ Kind = Literal[
     "pdf_script",
     "pe",
     "rare_archive",
+    "remote_template",
     "rtf_object",
     "script",
     "shortcut",
@@ -90,6 +91,7 @@ KINDS: tuple[Kind, ...] = (
     "partial",
     "pe",
     "rare_archive",
+    "remote_template",
     "shortcut",
     "turned_name",
 )
@@ -200,6 +202,8 @@ class Policy:
         for name in item.names:
             if (last := extension(name)) in self._extensions:
                 yield options.forbidden, f"a name that ends in .{last}", f"Attachments of type .{last} are not accepted"
+            elif last.startswith("{") and self._extensions:  # a class of objects by its number: Windows runs it as one
+                yield options.forbidden, "a name that ends in a class id", "Attachments of this type are not accepted"
             elif self._patterns.fullmatch(name.casefold()):
                 yield options.forbidden, f"the name {name!r}", "An attachment has a name that is not accepted"
         for kind in sorted(item.kinds & self._kinds):

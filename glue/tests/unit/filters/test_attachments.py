@@ -75,6 +75,7 @@ def item(*names: str, kinds: tuple[str, ...] = (), shown: bool = False) -> Item:
         (item("a.exe"), {"forbidden": "accept"}, Decision.ACCEPT, ""),
         (item("a.exe"), {"extensions": (".TXT",)}, Decision.ACCEPT, ""),
         (item("a.txt"), {"extensions": (".TXT",)}, Decision.REJECT, "Attachments of type .txt are not accepted"),
+        (item("a.txt.{3050F4D8-98B5-11CF-BB82-00AA00BDCE0B}"), {}, Decision.REJECT, "Attachments of this type are not"),
         (item("Invoice 7.zip"), {"names": ("invoice*.zip",)}, Decision.REJECT, "An attachment has a name that is not"),
         (item("my invoice.zip"), {"names": ("invoice*.zip",)}, Decision.ACCEPT, ""),
         (item("a.dat", kinds=("pe",)), {}, Decision.REJECT, "Attachments of this kind are not accepted: pe"),

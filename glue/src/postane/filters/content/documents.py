@@ -28,6 +28,20 @@ _HTML_SCRIPT = re.compile(
 )
 
 
+_RELATION = re.compile(rb"<Relationship\b[^>]{0,4000}>", re.IGNORECASE)
+
+
+def remote(relations: bytes) -> bool:
+    """True if a document takes its template, or an object, from elsewhere as it is opened: the list of relations of an
+    Office package says so (ECMA-376 part 2, section 9.3).
+    """
+    return any(
+        b'"External"' in one
+        and any(kind in one for kind in (b"/attachedTemplate", b"/oleObject", b"/frame", b"/subDocument"))
+        for one in _RELATION.findall(relations)
+    )
+
+
 def package(names: Iterable[str], types: bytes) -> set[str]:
     """Marks of an Office package or a Java archive: `names` of its members, and the octets of [Content_Types].xml."""
     found = set()

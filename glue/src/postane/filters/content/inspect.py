@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -69,7 +70,7 @@ _LIGHT = frozenset((HTML, RTF, MAIL))
 _INNER = {"tgz": "tar", "tbz": "tar", "tbz2": "tar", "txz": "tar"}
 # Octets of a compressed file that are unpacked only to see whether it is a bomb.
 _FEW, _MANY = 12_000_000, 64_000_000
-_TYPES = 1_000_000  # octets of [Content_Types].xml
+_TYPES, _RELATIONS = 1_000_000, 100_000  # octets of [Content_Types].xml, and of a list of relations
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,12 +245,21 @@ class _Inspection:
                     continue
                 if kind == ZIP:
                     names += [one.decode("utf-8", "replace") for one in member.names]
-                    if b"[Content_Types].xml" in member.names and member.read is not None:
-                        types += _start(member.read, _TYPES)
+                    types += self._told(member, b"[Content_Types].xml", _TYPES)
+                    if documents.remote(self._told(member, b".rels", _RELATIONS)):
+                        found.add("remote_template")
                 self._member(member, path, depth)
         except (DamagedError, struct.error, IndexError, ValueError, OverflowError):  # nothing in it is to be trusted
             found.add(UNREADABLE)
         return found | documents.package(names, types) if names else found
+
+    def _told(self, member: Member, ending: bytes, most: int) -> bytes:
+        """The first octets of a member that is read for what it says of others, if this is one; else nothing."""
+        if member.read is None or not any(name.endswith(ending) for name in member.names):
+            return b""
+        with suppress(DamagedError):
+            return _start(member.read, most)
+        return b""
 
     def _member(self, member: Member, path: tuple[str, ...], depth: int, most: int = 0) -> None:
         """`most`: octets that are read on, though nobody needs them, to see what it would unpack to."""

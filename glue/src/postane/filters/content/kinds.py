@@ -34,6 +34,8 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"MSWIM\0\0\0", "disk_image"),
     (b"\x60\xea", "rare_archive"),  # ARJ
     (b"xar!", "rare_archive"),
+    (b"ActiveMime", "macros"),  # macros of a document that was saved as a web page
+    (b"(This file must be converted with BinHex", "rare_archive"),
     (b"\x28\xb5\x2f\xfd", "rare_archive"),  # Zstandard
     (b"LZIP", "rare_archive"),
     (b"\x1f\x9d", "rare_archive"),  # compress
@@ -65,7 +67,9 @@ _SCRIPT = re.compile(
     rb"#![^\r\n]{0,40}/|@?echo off|windows registry editor|regedit4|<\?xml[^>]{0,200}>\s*<(?:package|job)\b|<job\b",
     re.IGNORECASE,
 )
-_URL_FILE = re.compile(rb"\[(?:internetshortcut|default)\]\s*\r?\n?[^\[]{0,400}url\s*=", re.IGNORECASE | re.DOTALL)
+_URL_FILE = re.compile(
+    rb"\[(?:internetshortcut|default|desktop entry)\]\s*\r?\n?[^\[]{0,400}(?:url|exec)\s*=", re.IGNORECASE | re.DOTALL
+)
 _MAIL = re.compile(
     rb"(?:(?:from|received|return-path|subject|date|message-id|mime-version|content-type|to|x-[\w-]{1,40}|delivered-to)"
     rb":[^\n]{0,2000}\n(?:[ \t][^\n]{0,2000}\n){0,50}){2}",

@@ -63,6 +63,24 @@ def test_html(octets: bytes, found: bool) -> None:
     assert documents.html(octets, budget()) == ({"html_script"} if found else set())
 
 
+RELATION = (
+    b'<Relationships><Relationship Id="1" Type="http://schemas.test/relationships/%s" Target="%s"%s/></Relationships>'
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "found"),
+    [
+        (b"attachedTemplate", b' TargetMode="External"', True),
+        (b"oleObject", b' TargetMode="External"', True),
+        (b"attachedTemplate", b"", False),
+        (b"hyperlink", b' TargetMode="External"', False),
+    ],
+)
+def test_what_comes_from_elsewhere(kind: bytes, mode: bytes, found: bool) -> None:
+    assert documents.remote(RELATION % (kind, b"http://evil.test/x.dotm", mode)) is found
+
+
 @pytest.mark.parametrize(
     ("names", "types", "found"),
     [

@@ -91,6 +91,16 @@ def test_a_large_attachment_is_seen_from_its_file() -> None:
     [
         (zipped({"[Content_Types].xml": b"<x>vbaProject</x>", "word/x.xml": b""}), "a.docm", {"zip", "macros"}),
         (zipped({"[Content_Types].xml": b"<x/>", "word/x.xml": b""}), "a.docx", {"zip"}),
+        (
+            zipped(
+                {
+                    "[Content_Types].xml": b"<x/>",
+                    "word/_rels/settings.xml.rels": b'<Relationship Type="x/attachedTemplate" TargetMode="External"/>',
+                }
+            ),
+            "a.docx",
+            {"zip", "remote_template"},
+        ),
         (compound({"WordDocument": bytes(5000), "_VBA_PROJECT": b"x"}), "a.doc", {"ole", "macros"}),
         (compound({"EncryptedPackage": bytes(5000)}), "a.docx", {"ole", "encrypted"}),
         (b"{\\rtf1{\\object\\objdata 00}}", "a.doc", {"rtf", "rtf_object"}),
