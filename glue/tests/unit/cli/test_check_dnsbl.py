@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from postane.admin import dnsbl
@@ -12,6 +15,17 @@ from postane.admin.dnsbl import DnsblView, ListView
 from postane.cli import check as cli
 from postane.core.question import Ask
 from postane.filters.dnsbl import Options
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """The verb sends the log to a stream that ends with the test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers = handlers
+    root.setLevel(level)
 
 
 @pytest.mark.parametrize("refused", [True, False])
