@@ -99,7 +99,8 @@ def show(item_id: Annotated[str, typer.Argument(metavar="ID")], as_json: output.
     if item.tenant:
         typer.echo(f"tenant   {item.tenant}")
     typer.echo(f"received {_clock(item.received_at)} from {item.sender or '<>'} at {item.client_ip or 'this host'}")
-    typer.echo(f"why      {item.reason or 'unknown'} ({item.filter or 'no filter named'}, score {item.score:g})")
+    by = f"{item.filter}, " if item.filter else ""
+    typer.echo(f"why      {item.reason or 'unknown'} ({by}score {item.score:g})")
     if item.state != "held":
         typer.echo(f"{item.state:8} {_clock(item.changed_at)} by {item.changed_by}")
     if item.learned:

@@ -181,7 +181,13 @@ class Quarantine(Section, frozen=True):
         float, Meta(ge=1, le=43_200, description="Seconds over which the digests of all mailboxes are spread.")
     ] = 3600.0
     digest_messages: Annotated[Positive, Meta(description="Messages shown in one digest; the others are counted.")] = 50
-    language: Annotated[Literal["en", "tr"], Meta(description="Of digests, where nothing nearer says otherwise.")] = "en"
+    language: Annotated[Literal["en", "tr"], Meta(description="Of digests, where nothing nearer says otherwise.")] = (
+        "en"
+    )
+    operator_only: Annotated[
+        tuple[str, ...],
+        Meta(description="What these filters kept back only the operator lets out: an owner may delete it."),
+    ] = ("attachments", "clamav")
     url: Annotated[
         str, Meta(description="Where the API is reached from outside; empty: https://panel.<domain of the host>/.")
     ] = ""
@@ -189,9 +195,9 @@ class Quarantine(Section, frozen=True):
     learn_url: Annotated[
         str, Meta(description="Rspamd's controller, as http://host:port or the path of a socket; empty: no learning.")
     ] = ""
-    learn_secret_file: Annotated[str, Meta(description="File with the controller's password; empty: it needs none.")] = (
-        ""
-    )
+    learn_secret_file: Annotated[
+        str, Meta(description="File with the controller's password; empty: it needs none.")
+    ] = ""
 
 
 class Dns(Section, frozen=True):

@@ -31,6 +31,7 @@ class Verdict:
     `at_once`: a refusal at connect or MAIL that is said there and then; others are kept until RCPT, where they count
     by the recipient's own policy. `copies` are addresses that get an accepted message too, as a message of its own with
     the null sender and `copy_headers` on top. `wrap` is put directly above and behind the text, before it is signed.
+    `by` is the filter's name where it does not accept; the pipeline sets it.
     """
 
     decision: Decision = Decision.ACCEPT
@@ -45,6 +46,7 @@ class Verdict:
     copies: tuple[str, ...] = ()
     copy_headers: tuple[tuple[str, str], ...] = ()
     wrap: tuple[bytes, bytes] | None = None
+    by: str = ""
 
 
 ACCEPT = Verdict()
@@ -86,4 +88,5 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
         tuple(dict.fromkeys(address for verdict in every for address in verdict.copies)),
         tuple(dict.fromkeys(header for verdict in every for header in verdict.copy_headers)),
         next((verdict.wrap for verdict in every if verdict.wrap is not None), None),
+        strongest.by,
     )

@@ -11,7 +11,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from postane.core.address import Address
@@ -80,6 +80,8 @@ class Judge:
         except BaseException as error:  # whatever a filter does, sys.exit too: the mail's fate is decided here
             reason = f"late after {limit:g} s" if isinstance(error, TimeoutError) else repr(error)
             verdict = self._failed(judge, phase, reason)
+        if verdict.decision:
+            verdict = replace(verdict, by=judge.name)
         seconds = time.monotonic() - begun
         self._metrics.seconds("postane_filter_seconds", "Time of a call", seconds, filter=judge.name, phase=phase)
         self._metrics.count(

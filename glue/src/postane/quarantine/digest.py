@@ -20,6 +20,7 @@ from postane.quarantine.token import Action
 from postane.quarantine.words import Words
 
 Link = Callable[[Item, Action], str]
+"""The address of a link; "" where the owner may not do that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -293,6 +293,8 @@ class Service:
         expires = now + self._settings.link_days * _DAY
 
         def link(item: Item, action: Action) -> str:
+            if action == "release" and item.filter in self._settings.operator_only:
+                return ""
             return urljoin(base, f"q/{seal(key, Token(action, item.id, item.mailbox, expires))}")
 
         facts = digest.Digest(

@@ -87,7 +87,8 @@ def _withheld(recipients: Iterable[Recipient], verdict: Verdict) -> Parcel:
         replace(one, kind="quarantine", address=one.address if one.kind == "local" else one.original or one.address)
         for one in recipients
     )
-    return Parcel(kept, verdict.headers, {"quarantine": _one_line(verdict.why), "score": f"{verdict.score:g}"})
+    extra = {"quarantine": _one_line(verdict.why), "score": f"{verdict.score:g}", "filter": verdict.by}
+    return Parcel(kept, verdict.headers, extra)
 
 
 def _one_line(why: str) -> str:

@@ -3,9 +3,11 @@
     GET   shows the message's facts and a button; it changes nothing, so programs that follow links do no harm
     POST  does what the link says, once
 
-200 shown or done · 403 forged · 409 done before · 410 expired, or the message is gone · 429 too many wrong links from
-one network · 503 it could not be done now. Pages are in the reader's language (Accept-Language), hold no script and
-load nothing; no header or log line of ours names the token.
+200 shown or done · 403 forged, or the operator's matter · 409 done before · 410 expired, or the message is gone
+429 too many wrong links from one network · 503 it could not be done now
+
+Pages are in the reader's language (Accept-Language), hold no script and load nothing; no header or log line of ours
+names the token.
 """
 
 from __future__ import annotations
@@ -144,6 +146,8 @@ class Links:
             return self.page(words, "gone", 410)
         if item.state != "held":
             return self._already(item, words, 200)
+        if self._dangerous(token, item):
+            return self.page(words, "dangerous", 403, item=item)
         return self.page(words, token.action, 200, item=item, asks=True)
 
     def act(self, token: Token, words: Words, *, teach: bool) -> Response[str]:
@@ -153,6 +157,8 @@ class Links:
             return self.page(words, "gone", 410)
         if item.state != "held":
             return self._already(item, words, 409)
+        if self._dangerous(token, item):
+            return self.page(words, "dangerous", 403, item=item)
         wanted = quarantine.selection([str(item.id)], account=token.mailbox)
         teach = teach and bool(self._config.quarantine.learn_url)
         try:
@@ -168,6 +174,10 @@ class Links:
         if not done.count:
             return self.page(words, "failed", 503)
         return self.page(words, "released" if token.action == "release" else "deleted", 200, item=item)
+
+    def _dangerous(self, token: Token, item: Item) -> bool:
+        """True for what only the operator lets out; a link may be older than the configuration."""
+        return token.action == "release" and item.filter in self._config.quarantine.operator_only
 
     def _item(self, token: Token) -> Item | None:
         store = quarantine.open_store(self._config)

@@ -58,6 +58,7 @@ def test_the_strongest_wins_and_headers_and_scores_add_up() -> None:
         Says(Verdict(Decision.DEFER, "later", headers=(("X-B", "2"),))),
     )
     assert (verdict.decision, verdict.why, verdict.reply) == (Decision.REJECT, "bad", reject.reply)
+    assert verdict.by == "says"
     assert (verdict.headers, verdict.score) == ((("X-A", "1"), ("X-B", "2")), 4)
 
 

@@ -74,6 +74,15 @@ def test_nothing_of_a_sender_becomes_markup_or_a_field() -> None:
     assert len(re.findall(r"<a ", html)) == 2
 
 
+def test_what_only_the_operator_lets_out_can_be_deleted() -> None:
+    facts = Digest("mail.demo.test", "1" * 26, "ayse@demo.test", [item(1)], 0, 30, "en", NOW)
+    _, text, html = parts(build(facts, lambda item, action: "" if action == "release" else link(item, action)))
+    for shown in (text, html):
+        assert "only your postmaster can let it out" in shown
+        assert "q/1-delete" in shown
+        assert "Deliver it to me" not in shown
+
+
 def test_html_loads_nothing_and_knows_small_and_dark_screens() -> None:
     _, _, html = parts(made(item(1)))
     assert not re.search(r"<(img|script|link|iframe)|url\(|@import", html)

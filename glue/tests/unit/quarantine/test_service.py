@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import email
+import email.policy
+import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +23,7 @@ from postane.quarantine.digest import Digest, Link
 from postane.quarantine.items import Selection, Settings
 from postane.quarantine.service import Service, base_url, effective
 from postane.quarantine.store import Store
+from postane.quarantine.token import unseal
 from support.quarantine import make_fresh
 
 AYSE = "ayse@demo.test"
@@ -231,6 +235,17 @@ def test_a_digest_at_its_hour_and_not_again(world: World) -> None:
     world.now += 86_400
     world.look()
     assert [b"Subject: 1 message waits" in text for _, text in world.spool.put_.values()] == [False, True, True]
+
+
+def test_a_virus_has_no_link_that_lets_it_out(world: World) -> None:
+    world.keep(1, filter="clamav", received_at=NOON - 86_400)
+    world.keep(2, received_at=NOON - 86_400)
+    world.look()
+    ((_, text),) = world.spool.put_.values()
+    plain: Any = email.message_from_bytes(text, policy=email.policy.default)
+    links = re.findall(r"/q/(\S+)", plain.get_body(("plain",)).get_content())
+    allowed = sorted((token.item, token.action) for token in (unseal(bytes(32), link, 0) for link in links))
+    assert allowed == [(1, "delete"), (2, "delete"), (2, "release")]
 
 
 def test_a_digest_by_each_ones_own_wishes(world: World) -> None:

@@ -11,7 +11,7 @@ from postane.smtpd.filing import Parcel, Refusal, file
 
 AYSE, MEHMET = Recipient("ayse@x.test", "ayse@x.test"), Recipient("mehmet@x.test", "info@x.test")
 FAR = Recipient("friend@far.test", "forward@x.test", kind="remote")
-NO = Verdict(Decision.REJECT, "bad", Reply(554, "5.7.1", "Bad"), score=9.5)
+NO = Verdict(Decision.REJECT, "bad", Reply(554, "5.7.1", "Bad"), score=9.5, by="words")
 LATER = Verdict(Decision.DEFER, "clamd is away", Reply(451, "4.7.1", "Later"))
 SPAM = Verdict(Decision.QUARANTINE, "spam: çok\r\nfena", headers=(("X-Score", "7"),), score=7.0)
 GOOD = Verdict(headers=(("X-Score", "1"),))
@@ -33,7 +33,7 @@ def test_it_is_refused_only_if_everybody_refuses_it() -> None:
     taken, withheld = filed(Ruling((AYSE,), GOOD), Ruling((MEHMET,), NO))
     assert taken == Parcel((AYSE,), GOOD.headers)
     assert [(one.address, one.kind) for one in withheld.recipients] == [("mehmet@x.test", "quarantine")]
-    assert withheld.extra == {"quarantine": "bad", "score": "9.5"}
+    assert withheld.extra == {"quarantine": "bad", "score": "9.5", "filter": "words"}
 
 
 def test_one_who_has_to_wait_makes_all_wait() -> None:

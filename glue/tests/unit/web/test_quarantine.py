@@ -128,6 +128,16 @@ def test_delete_once(world: World) -> None:
     assert world.state(2) == "held"
 
 
+def test_a_virus_is_let_out_by_nobodys_link(world: World) -> None:
+    world.store.index.add([make_fresh(3, filter="clamav")], most_octets=1 << 40, most_items=100)
+    for ask in (world.client.get, world.client.post):
+        answer = ask(world.link("release", 3))
+        assert (answer.status_code, "Only your postmaster" in answer.text) == (403, True)
+        assert "<button" not in answer.text
+    assert world.client.get(world.link("delete", 3)).status_code == 200
+    assert world.client.post(world.link("delete", 3)).status_code == 200
+
+
 def test_release_asks_the_queue_process(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Selection, str, bool]] = []
 
