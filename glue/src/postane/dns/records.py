@@ -21,6 +21,8 @@ TTL = 3600  # seconds
 SERVICES = ("webmail", "panel")  # beside the host, in the host's own domain
 
 _OUR_SELECTOR = re.compile(r"[a-z0-9-]*-(?:rsa|ed25519)-\d+\._domainkey\.")
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"|([^\s"]+)')
+_ESCAPE = re.compile(r"\\(?:(\d{3})|(.))")
 _MAX_STRING = 255  # octets of one string in a TXT record, RFC 1035 section 3.3.14
 
 
@@ -59,9 +61,9 @@ def wanted(domain: str, host: str, dkim: Iterable[tuple[str, str]], settings: Dn
         Record(domain, "SOA", f"{servers[0]}. hostmaster.{domain}. 0 10800 3600 1209600 3600"),
         *(Record(domain, "NS", f"{server}.") for server in servers),
         Record(domain, "MX", f"10 {host}."),
-        Record(domain, "TXT", _text("v=spf1 mx -all")),
-        Record(f"_dmarc.{domain}", "TXT", _text(f"v=DMARC1; p=none; rua=mailto:postmaster@{domain}")),
-        *(Record(f"{selector}._domainkey.{domain}", "TXT", _text(text)) for selector, text in dkim),
+        Record(domain, "TXT", text_data("v=spf1 mx -all")),
+        Record(f"_dmarc.{domain}", "TXT", text_data(f"v=DMARC1; p=none; rua=mailto:postmaster@{domain}")),
+        *(Record(f"{selector}._domainkey.{domain}", "TXT", text_data(text)) for selector, text in dkim),
     ]
     for name in _service_names(domain, host):
         records += [_address(name, address) for address in settings.addresses]
@@ -136,6 +138,47 @@ def _address(name: str, text: str) -> Record:
     return Record(name, "A" if isinstance(address, IPv4Address) else "AAAA", str(address))
 
 
-def _text(value: str) -> str:
-    """TXT data: strings of at most 255 octets, which readers join again. `value` is ASCII without quotes."""
-    return " ".join(f'"{value[start : start + _MAX_STRING]}"' for start in range(0, len(value), _MAX_STRING))
+def text_data(value: str) -> str:
+    """TXT data of any text: strings of at most 255 octets, which readers join again (RFC 1035 sections 3.3.14, 5.1)."""
+    octets = value.encode()
+    strings = [octets[start : start + _MAX_STRING] for start in range(0, len(octets), _MAX_STRING)] or [b""]
+    return " ".join(f'"{"".join(map(_escaped, string))}"' for string in strings)
+
+
+def text_of(data: str) -> str:
+    """The text of TXT data, its strings joined; what is no UTF-8 is replaced."""
+    return b"".join(_unescaped(quoted or bare) for quoted, bare in _STRING.findall(data)).decode("utf-8", "replace")
+
+
+def canonical(record: Record) -> tuple[str, str, str]:
+    """The same for records that say the same, however their data is written (name, type, data; not the TTL)."""
+    data = record.data
+    match record.type:
+        case "TXT" | "SPF":
+            data = text_of(data)
+        case "MX" | "CNAME" | "NS" | "PTR" | "SRV" | "DNAME":
+            data = " ".join(data.lower().split())
+        case "TLSA" | "DS":
+            *numbers, digest = data.lower().split(None, 3)
+            data = " ".join([*numbers, digest.replace(" ", "")])
+        case "CAA":
+            flags, tag, value = ([*data.split(None, 2), "", ""])[:3]
+            data = f"{flags} {tag.lower()} {text_of(value)}"
+        case "A" | "AAAA":
+            try:
+                data = str(ip_address(data))
+            except ValueError:
+                data = data.lower()
+    return record.name, record.type, data
+
+
+def _escaped(octet: int) -> str:
+    if octet in b'"\\':
+        return f"\\{chr(octet)}"
+    return chr(octet) if 0x20 <= octet < 0x7F else f"\\{octet:03d}"
+
+
+def _unescaped(string: str) -> bytes:
+    return _ESCAPE.sub(lambda m: chr(int(m[1])) if m[1] and int(m[1]) < 256 else m[2] or m[1], string).encode(
+        "latin-1", "replace"
+    )

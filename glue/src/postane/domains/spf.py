@@ -55,7 +55,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """`term` is what we put in ("mx", "a:mail.host.example", "include:_spf.host.example"); each of `equal` does too.
+    """`term` is what we put in ("mx", "a:mail.host.example", "ip4:192.0.2.1 ip4:192.0.2.2"); each of `equal` does too.
 
     `cheap` are terms that say the same without a question, for whoever is at the limit. `end` closes a new record.
     """
@@ -64,6 +64,10 @@ class Ours:
     equal: tuple[str, ...] = ()
     cheap: tuple[str, ...] = ()
     end: str = "-all"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return tuple(self.term.split(" "))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ def put_in(domain: str, texts: Iterable[str], ours: Ours) -> Merged:
     """As `merge`, but not counted: what can be said without a question."""
     records = spf_record.select(texts)
     if not records:
-        return Merged("new", f"{VERSION} {ours.term} {ours.end}", (ours.term,))
+        return Merged("new", f"{VERSION} {ours.term} {ours.end}", ours.words)
     if len(records) > 1:
         return Merged(
             "conflict",
@@ -119,7 +123,7 @@ def put_in(domain: str, texts: Iterable[str], ours: Ours) -> Merged:
     notes = _notes(record)
     if (there := _there(domain, record, ours)) is not None:
         return Merged("keeps", text, (there,), notes=notes)
-    return Merged("merged", _inserted(text, record, ours.term), (ours.term,), notes=notes)
+    return Merged("merged", _inserted(text, record, ours.term), ours.words, notes=notes)
 
 
 def judged(domain: str, put: Merged, ours: Ours, count: Count) -> Merged:
@@ -279,7 +283,7 @@ def _form(domain: str, term: str) -> str:
 
 def _there(domain: str, record: Record, ours: Ours) -> str | None:
     """The term that already says what ours would, and is reached before anything can decide otherwise."""
-    wanted = {_form(domain, term) for term in (ours.term, *ours.equal)}
+    wanted = {_form(domain, term) for term in (ours.term, *ours.equal) if " " not in term}
     cheap = {_form(domain, term) for term in ours.cheap}
     for mechanism in record.mechanisms:
         if mechanism.result is not Result.PASS or mechanism.name == "all":
@@ -334,7 +338,7 @@ def _united(domain: str, records: Sequence[str], ours: Ours) -> str:
                 ends.append(word)
             elif word and _form(domain, word) not in {_form(domain, one) for one in words}:
                 words.append(word)
-    wanted = {_form(domain, term) for term in (ours.term, *ours.equal)}
+    wanted = {_form(domain, term) for term in (*ours.words, *ours.equal)}
     if not any(_form(domain, word) in wanted for word in words):
         words.append(ours.term)
     return " ".join([VERSION, *words, *(ends[:1] or [ours.end])])
@@ -361,7 +365,7 @@ def _ways_out(domain: str, put: Merged, ours: Ours, count: Count) -> tuple[str, 
         return ("plan again when the DNS answers",)
     ways: list[str] = []
     own = next((brought for term, brought in count.by_term if term in put.words), 0)
-    if ours.cheap and ours.term not in ours.cheap and count.lookups - own <= MAX_LOOKUPS:
+    if ours.cheap and ours.words != ours.cheap and count.lookups - own <= MAX_LOOKUPS:
         cheap = " ".join(ours.cheap)
         ways.append(f"spend no look-up on us: {put.text.replace(ours.term, cheap, 1)} (setting spf: ip)")
     heavy = sorted(((brought, term) for term, brought in count.by_term if term not in put.words), reverse=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dns.rdata
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from postane.config.model import Dns
 from postane.core.errors import ConfigError
-from postane.dns.records import Record, difference, owns, wanted, zone_file
+from postane.dns.records import Record, canonical, difference, owns, text_data, text_of, wanted, zone_file
 
 HOST = "mail.demo.test"
 SETTINGS = Dns(addresses=("192.0.2.1", "2001:DB8::0001"))
@@ -124,3 +127,34 @@ def test_the_zone_file_begins_with_the_soa() -> None:
     lines = zone_file(desired()).splitlines()
     assert lines[0].startswith("demo.test. 3600 IN SOA ")
     assert 'demo.test. 3600 IN TXT "v=spf1 mx -all"' in lines
+
+
+@given(st.text(max_size=600))
+def test_any_text_survives_as_txt_data(text: str) -> None:
+    data = text_data(text)
+    assert text_of(data) == text
+    assert data.isascii()
+    assert data.isprintable()
+    rdata = dns.rdata.from_text("IN", "TXT", data)  # as every name server reads it
+    assert b"".join(rdata.strings) == text.encode()
+    assert text_of(rdata.to_text()) == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [
+        ("TXT", '"v=spf1 mx" " -all"', '"v=spf1 mx -all"'),
+        ("TXT", "bare", '"bare"'),
+        ("MX", "10  Mail.Host.test.", "10 mail.host.test."),
+        ("TLSA", "3 1 1 AABB CC", "3 1 1 aabbcc"),
+        ("CAA", '0 ISSUE "ca.test"', "0 issue ca.test"),
+        ("AAAA", "2001:DB8:0::1", "2001:db8::1"),
+        ("SRV", "0 1 465 MAIL.host.test.", "0 1 465 mail.host.test."),
+    ],
+)
+def test_records_that_say_the_same_are_the_same(kind: str, one: str, other: str) -> None:
+    assert canonical(Record("a.test", kind, one, 1)) == canonical(Record("a.test", kind, other, 2))
+
+
+def test_case_counts_in_texts() -> None:
+    assert canonical(Record("a.test", "TXT", '"p=Ab"')) != canonical(Record("a.test", "TXT", '"p=aB"'))
