@@ -16,7 +16,6 @@ import re
 import socket
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
@@ -180,27 +179,28 @@ class Clamd:
         return (await self._ask(iter([f"z{name}\0".encode()]))).decode("ascii", "replace")
 
     async def _ask(self, question: Iterator[bytes | memoryview]) -> bytes:
+        """The answer, as soon as it comes: clamd may read nothing more after it, or have closed."""
         loop = asyncio.get_running_loop()
         with await self._connect() as line:
             answer = loop.create_task(self._answer(line), name="clamd answers")
+            asking = loop.create_task(self._send(line, question), name="clamd is asked")
             try:
-                try:
-                    for piece in question:
-                        await loop.sock_sendall(line, piece)
-                        if answer.done():
-                            break
-                except OSError as error:  # it has closed; it may have said why
+                await asyncio.wait([answer, asking], return_when=asyncio.FIRST_COMPLETED)
+                if asking.done() and (error := asking.exception()) is not None:
                     await asyncio.wait([answer], timeout=_LAST_WORDS)
                     if not answer.done() or answer.exception() is not None:
                         raise ClamdError("lost", f"clamd at {self._address} went away: {error}") from error
                 return await answer
-            finally:
-                if not answer.done():
-                    answer.cancel()
-                    with suppress(asyncio.CancelledError, ClamdError):
-                        await answer  # nobody may use the socket once it is closed
-                elif not answer.cancelled():
-                    answer.exception()  # seen: the reason that is raised is another
+            finally:  # nobody may use the socket once it is closed
+                answer.cancel()
+                asking.cancel()
+                await asyncio.gather(answer, asking, return_exceptions=True)
+
+    async def _send(self, line: socket.socket, question: Iterator[bytes | memoryview]) -> None:
+        """Raises OSError."""
+        loop = asyncio.get_running_loop()
+        for piece in question:
+            await loop.sock_sendall(line, piece)
 
     async def _connect(self) -> socket.socket:
         loop = asyncio.get_running_loop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,21 @@ def test_what_fails_has_the_verdict_of_the_policy(tmp_path: Path, fault: str, po
     counted = made.metrics.render().decode()
     assert f'postane_filter_clamav_failures_total{{cause="{cause}"}} 1.0' in counted
     assert 'postane_filter_failures_total{filter="clamav",phase="data"} 1.0' in counted
+
+
+def test_an_answer_before_the_end_is_enough(tmp_path: Path) -> None:
+    """clamd reads nothing more and does not close either."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(14)
+        await asyncio.sleep(0.1)  # by now nothing more goes out
+        writer.write(b"stream: Eicar-Test FOUND\0")
+        await asyncio.sleep(3)
+
+    begun = time.monotonic()
+    verdict, _ = judged(tmp_path, script, LARGE * 3)
+    assert verdict.decision is Decision.REJECT
+    assert time.monotonic() - begun < 2
 
 
 def test_so_many_at_once_then_they_wait_then_they_fail(tmp_path: Path) -> None:

@@ -237,8 +237,8 @@ def test_others_go_on_meanwhile() -> None:
     most = 0.0
 
     def work() -> None:
-        seen(b"\r\n" + b"--a\r\nContent-Type: x/y\r\n\r\n" + b"x" * 30_000_000)
-        seen(attached(lzma.compress(os.urandom(1_000_000) * 10), "a.xz"))
+        seen(b"\r\n" + b"--a\r\nContent-Type: x/y\r\n\r\n" + b"x" * 15_000_000)
+        seen(attached(lzma.compress(os.urandom(500_000) * 10), "a.xz"))
         done.set()
 
     thread = threading.Thread(target=work)

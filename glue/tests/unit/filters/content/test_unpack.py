@@ -14,7 +14,7 @@ from postane.filters.content import unpack
 from postane.filters.content.budget import BoundError, Budget, DamagedError
 from support.attach import budget
 
-TEXT = b"".join(b"line %d\n" % number for number in range(100_000))
+TEXT = b"".join(b"line %d\n" % number for number in range(30_000))
 
 Unpack = Callable[[bytes, Budget], Iterator[bytes]]
 WAYS: dict[str, tuple[Callable[[bytes], bytes], Unpack]] = {
@@ -29,7 +29,7 @@ WAYS: dict[str, tuple[Callable[[bytes], bytes], Unpack]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("text", [b"", b"x", TEXT, bytes(3_000_000)], ids=["empty", "one", "text", "zeros"])
+@pytest.mark.parametrize("text", [b"", b"x", TEXT, bytes(1_000_000)], ids=["empty", "one", "text", "zeros"])
 def test_what_was_packed_comes_back(way: str, text: bytes) -> None:
     pack, unpacked = WAYS[way]
     pieces = list(unpacked(pack(text), budget(ratio=10_000)))
@@ -57,7 +57,7 @@ def test_damaged_streams(way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_bombs(way: str) -> None:
     pack, unpacked = WAYS[way]
-    bomb = pack(bytes(30_000_000))
+    bomb = pack(bytes(20_000_000))
     with pytest.raises(BoundError, match="200 times"):
         list(unpacked(bomb, budget()))
     with pytest.raises(BoundError, match="over 5000000 octets"):
