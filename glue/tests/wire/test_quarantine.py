@@ -108,7 +108,7 @@ def test_digest_and_its_links(dev: Dev, config: Config) -> None:
     assert mail["Subject"] == "2 messages wait in your quarantine"
     text: Any = mail.get_body(("plain",))
     links = re.findall(r"https://panel\.demo\.test/q/\S+", text.get_content())
-    assert len(links) == 4
+    assert len(links) == 5
     html: Any = mail.get_body(("html",))
     assert all(link in html.get_content() for link in links)
 

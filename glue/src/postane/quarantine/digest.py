@@ -26,7 +26,7 @@ Link = Callable[[Item, Action], str]
 @dataclass(frozen=True, slots=True)
 class Digest:
     """A digest to be: `items` are new, newest first, `older` more of them are only counted. `days`: how long each is
-    kept. `id` is the spool id it will have.
+    kept. `id` is the spool id it will have. `all` is the address of a page with all that waits.
     """
 
     host: str
@@ -37,6 +37,7 @@ class Digest:
     days: float
     language: str
     now: float
+    all: str
 
 
 def slot(mailbox: str, every: Literal["daily", "weekly"], hour: int, spread: float, now: float) -> float:

@@ -37,7 +37,7 @@ _SCHEMA = (
     "CREATE INDEX items_text ON items (spool_id)",
     "CREATE INDEX items_age ON items (mailbox, received_at, size)",
     "CREATE INDEX items_received ON items (received_at)",
-    "CREATE INDEX items_news ON items (mailbox, received_at) WHERE state = 'held' AND told = ''",
+    "CREATE INDEX items_news ON items (mailbox, received_at, sending) WHERE state = 'held' AND told = ''",
     "CREATE INDEX items_sending ON items (sending) WHERE sending <> ''",
     "CREATE INDEX items_told ON items (told) WHERE told <> ''",
     """CREATE TABLE sending (
@@ -97,6 +97,16 @@ class Index:
     def get(self, item: int) -> Item | None:
         found = self.choose(Selection(ids=(str(item),)))
         return found[0] if found else None
+
+    def waiting(self, mailbox: str, limit: int) -> list[Item]:
+        """What is held for a mailbox, newest first."""
+        with self._read() as db:
+            rows = db.execute(
+                f"{_SELECT} WHERE mailbox = ? AND state = 'held' AND sending = ''"
+                " ORDER BY received_at DESC, id DESC LIMIT ?",
+                (mailbox, limit),
+            ).fetchall()
+        return [_item(row) for row in rows]
 
     def has_text(self, spool_ids: Sequence[str]) -> set[str]:
         """Those that a row still needs the text of."""

@@ -2,8 +2,9 @@
 
     version 1 · action 1 · expiry 8 · item 8 · mailbox (UTF-8), then HMAC-SHA256 over it (RFC 2104), all in base64url
 
-Whoever has a link may do this one thing with this one message until it expires, and nothing else; without the host's
-key no link can be made or changed. Times are seconds since the epoch.
+Whoever has a link may do this one thing with this one message until it expires, and nothing else (`list`, of item 0:
+see what waits for the mailbox, with a link for each); without the host's key no link can be made or changed.
+Times are seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from postane.core.errors import NotAllowedError, PermanentError
 
 KEY = "quarantine"  # the name of the key, see storage.secret
 
-Action = Literal["release", "delete"]
+Action = Literal["release", "delete", "list"]
 
-_ACTIONS: dict[Action, int] = {"release": 1, "delete": 2}
+_ACTIONS: dict[Action, int] = {"release": 1, "delete": 2, "list": 3}
 _NAMES = {number: name for name, number in _ACTIONS.items()}
 _HEAD = struct.Struct(">BBQQ")
 _VERSION = 1

@@ -86,7 +86,7 @@ class QuarantineTransport:
                 try:
                     pieces = arrival.message.chunks()
                     folders.add(self._store.write_text(arrival.message.id, pieces))
-                    fresh += facts(arrival.message, arrival.recipients)
+                    fresh += facts(arrival.message, arrival.recipients, pieces)
                 except Exception as error:
                     arrival.error = error
             self._store.sync(folders)
@@ -134,10 +134,10 @@ class Settling:
         await self._inner.close()
 
 
-def facts(message: Claimed, recipients: Sequence[Recipient]) -> list[Fresh]:
+def facts(message: Claimed, recipients: Sequence[Recipient], text: Sequence[reading.Piece]) -> list[Fresh]:
     """What the index is told of a message, one for each mailbox. Raises CorruptSpoolError."""
     envelope = message.envelope
-    octets = reading.beginning(message.chunks(), reading.MOST_HEAD)
+    octets = reading.beginning(text, reading.MOST_HEAD)
     head = octets[: reading.header_end(octets)]
     author, subject = reading.field(head, "From"), reading.field(head, "Subject")
     return [

@@ -17,7 +17,7 @@ import base64
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from postane.core.errors import NotFoundError, PostaneError
 from postane.core.ports import Now
 from postane.observe.log import get_logger
 from postane.quarantine.items import Item
-from postane.quarantine.token import KEY, ExpiredError, ForgedError, Token, unseal
+from postane.quarantine.token import KEY, Action, ExpiredError, ForgedError, Token, seal, unseal
 from postane.quarantine.words import Words, choose
 from postane.storage.secret import secret
 
@@ -43,6 +43,7 @@ _WINDOW = 600.0  # seconds
 _NETWORKS = 10_000
 _MOST_FORM = 1024
 _BY = "link"
+_LISTED = 200  # messages on a page
 
 _STYLE = """
 :root { color-scheme: light dark; --back: #fff; --text: #1b1f24; --quiet: #57606a; --line: #c4c9d0; --act: #0b5cad;
@@ -59,6 +60,11 @@ dl { margin: 1rem 0; }
 dt { color: var(--quiet); font-size: .875rem; }
 dd { margin: 0 0 .5rem; overflow-wrap: anywhere; }
 label { display: block; margin: 1rem 0; }
+article { border-top: 1px solid var(--line); padding: .75rem 0; overflow-wrap: anywhere; }
+article p { margin: 0 0 .5rem; }
+a { color: var(--act); }
+article a { display: inline-block; padding: .5rem 1rem .5rem 0; }
+small { color: var(--quiet); }
 button { font: inherit; padding: .75rem 1.25rem; border: 0; border-radius: .375rem; background: var(--act);
   color: var(--on); cursor: pointer; }
 button:focus-visible { outline: 3px solid var(--text); outline-offset: 2px; }
@@ -137,10 +143,15 @@ class Links:
             return self.page(words, "failed", 503)
 
     def _read(self, token: str, words: Words, then: Callable[[Token, Words], Response[str]]) -> Response[str]:
-        return then(unseal(secret(Path(self._config.state), KEY), token, self._now()), words)
+        return then(unseal(self._key(), token, self._now()), words)
+
+    def _key(self) -> bytes:
+        return secret(Path(self._config.state), KEY)
 
     def look(self, token: Token, words: Words) -> Response[str]:
         """What the link is about, and the button."""
+        if token.action == "list":
+            return self._list(token, words)
         item = self._item(token)
         if item is None:
             return self.page(words, "gone", 410)
@@ -152,6 +163,8 @@ class Links:
 
     def act(self, token: Token, words: Words, *, teach: bool) -> Response[str]:
         """Does it, once."""
+        if token.action == "list":
+            return self._list(token, words)
         item = self._item(token)
         if item is None:
             return self.page(words, "gone", 410)
@@ -179,6 +192,28 @@ class Links:
         """True for what only the operator lets out; a link may be older than the configuration."""
         return token.action == "release" and item.filter in self._config.quarantine.operator_only
 
+    def _list(self, token: Token, words: Words) -> Response[str]:
+        """All that waits for the mailbox, newest first, each with links that live as long as this one."""
+        store = quarantine.open_store(self._config)
+        try:
+            items = store.index.waiting(token.mailbox, _LISTED)
+            count = store.index.count(quarantine.selection(account=token.mailbox, state="held"))
+        finally:
+            store.close()
+        key, operator_only = self._key(), self._config.quarantine.operator_only
+
+        def link(item: Item, action: Action) -> str:
+            return seal(key, Token(action, item.id, item.mailbox, token.expires))
+
+        rows = [
+            (item, "" if item.filter in operator_only else link(item, "release"), link(item, "delete"))
+            for item in items
+        ]
+        title = words("page.list.title", count=count, mailbox=token.mailbox)
+        return self._respond(
+            200, words, title, words("page.list.note"), rows=rows, older=max(0, count - len(rows)), here="page.brand"
+        )
+
     def _item(self, token: Token) -> Item | None:
         store = quarantine.open_store(self._config)
         try:
@@ -201,13 +236,42 @@ class Links:
         headers: dict[str, str] | None = None,
     ) -> Response[str]:
         """`asks`: with the button that does what `name` says."""
-        text = self._template.render(
-            words=words,
-            title=words(f"page.{name}.title"),
-            note=words(f"page.{name}.note", time=words.time(item.changed_at) if item else ""),
+        return self._respond(
+            status,
+            words,
+            words(f"page.{name}.title"),
+            words(f"page.{name}.note", time=words.time(item.changed_at) if item else ""),
             item=item,
             act=words(f"act.{name}") if asks else "",
             learns=asks and name == "release" and bool(self._config.quarantine.learn_url),
+            headers=headers,
+        )
+
+    def _respond(
+        self,
+        status: int,
+        words: Words,
+        title: str,
+        note: str,
+        *,
+        item: Item | None = None,
+        act: str = "",
+        learns: bool = False,
+        rows: Sequence[tuple[Item, str, str]] = (),
+        older: int = 0,
+        here: str = "page.nav",
+        headers: dict[str, str] | None = None,
+    ) -> Response[str]:
+        text = self._template.render(
+            words=words,
+            title=title,
+            note=note,
+            item=item,
+            act=act,
+            learns=learns,
+            rows=rows,
+            older=older,
+            here=words(here),
             style=_STYLE,
         )
         return Response(text, status_code=status, media_type=MediaType.HTML, headers={**HEADERS, **(headers or {})})

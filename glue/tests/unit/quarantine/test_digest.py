@@ -17,6 +17,9 @@ from support.quarantine import make_item
 NOW = datetime(2026, 5, 20, 12, 0).timestamp()  # a Wednesday
 
 
+ALL = "https://panel.demo.test/q/all"
+
+
 def item(number: int, subject: str = "Kârlı teklif: İŞĞ", author: str = "Kötü <x@far.test>") -> Item:
     return make_item(number, subject=subject, author=author, received_at=NOW - 3600)
 
@@ -26,7 +29,7 @@ def link(item: Item, action: Action) -> str:
 
 
 def made(*items: Item, language: str = "en", older: int = 0, mailbox: str = "ayse@demo.test") -> bytes:
-    return build(Digest("mail.demo.test", "1" * 26, mailbox, items, older, 30, language, NOW), link)
+    return build(Digest("mail.demo.test", "1" * 26, mailbox, items, older, 30, language, NOW, ALL), link)
 
 
 def parts(octets: bytes) -> tuple[EmailMessage, str, str]:
@@ -52,6 +55,7 @@ def test_text_and_html_say_the_same(language: str) -> None:
         for number in (1, 2):
             for action in ("release", "delete"):
                 assert f"https://panel.demo.test/q/{number}-{action}" in shown
+        assert ALL in shown
         assert ("3 older messages" if language == "en" else "3 ileti") in shown
     assert f'<html lang="{language}">' in html
 
@@ -71,11 +75,11 @@ def test_nothing_of_a_sender_becomes_markup_or_a_field() -> None:
     assert 'href="https://evil' not in html
     assert "&lt;img src=x onerror=alert(1)&gt;" in html
     assert "<img src=x onerror=alert(1)>" in text
-    assert len(re.findall(r"<a ", html)) == 2
+    assert len(re.findall(r"<a ", html)) == 3
 
 
 def test_what_only_the_operator_lets_out_can_be_deleted() -> None:
-    facts = Digest("mail.demo.test", "1" * 26, "ayse@demo.test", [item(1)], 0, 30, "en", NOW)
+    facts = Digest("mail.demo.test", "1" * 26, "ayse@demo.test", [item(1)], 0, 30, "en", NOW, ALL)
     _, text, html = parts(build(facts, lambda item, action: "" if action == "release" else link(item, action)))
     for shown in (text, html):
         assert "only your postmaster can let it out" in shown

@@ -137,6 +137,14 @@ def test_a_digest_tells_of_each_message_once(index: Index) -> None:
     assert index.news(AYSE) == []
 
 
+def test_what_waits_for_a_mailbox_newest_first(index: Index) -> None:
+    add(index, *(make_fresh(n) for n in range(1, 6)), make_fresh(9, "ali@demo.test"))
+    index.mark([3], "deleted", now=5, by="x")
+    index.begin_release([(4, "A")], now=5, by="x")
+    assert [item.id for item in index.waiting(AYSE, 10)] == [5, 2, 1]
+    assert [item.id for item in index.waiting(AYSE, 1)] == [5]
+
+
 @pytest.mark.parametrize(("octets", "items"), [(3 * 2048, 1000), (1 << 40, 3)])
 def test_the_oldest_give_way_what_is_done_first(index: Index, octets: int, items: int) -> None:
     add(index, *(make_fresh(n) for n in range(1, 4)), make_fresh(9, "ali@demo.test"), octets=octets, items=items)

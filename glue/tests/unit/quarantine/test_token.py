@@ -10,7 +10,9 @@ KEY = bytes(range(32))
 TOKEN = Token("release", 4711, "çiğdem@demo.test", 2000.0)
 
 
-@pytest.mark.parametrize("token", [TOKEN, Token("delete", 1, "a@b.test", 2_000_000_000.0)])
+@pytest.mark.parametrize(
+    "token", [TOKEN, Token("delete", 1, "a@b.test", 2_000_000_000.0), Token("list", 0, "a@b.test", 4000)]
+)
 def test_what_is_sealed_is_read_again(token: Token) -> None:
     text = seal(KEY, token)
     assert text.isascii()

@@ -16,7 +16,7 @@ from postane.config.model import Config, Quarantine
 from postane.core.errors import ServiceMissingError
 from postane.quarantine.items import Selection
 from postane.quarantine.store import FOLDER, Store
-from postane.quarantine.token import KEY, Action, Token, seal
+from postane.quarantine.token import KEY, Action, Token, seal, unseal
 from postane.storage.secret import secret
 from postane.web.app import make_app
 from postane.web.quarantine import _WRONG, Wrong
@@ -126,6 +126,31 @@ def test_delete_once(world: World) -> None:
     assert world.client.get(link).status_code == 200
     assert world.client.post(world.link("release")).status_code == 409
     assert world.state(2) == "held"
+
+
+def test_a_page_with_all_that_waits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.store.index.add([make_fresh(3, filter="clamav"), make_fresh(4)], most_octets=1 << 40, most_items=100)
+    link = world.link("list", 0)
+    page = world.client.get(link)
+    assert page.status_code == 200
+    assert "3 messages wait for ayse@demo.test" in page.text
+    assert page.text.count("<article>") == 3
+    found = re.findall(r'href="([^"]+)"', page.text)
+    meant = [(t.item, t.action, t.mailbox, t.expires) for t in (unseal(secret(world.folder, KEY), f, 0) for f in found)]
+    assert [(item, action) for item, action, _, _ in meant] == [
+        (4, "release"),
+        (4, "delete"),
+        (3, "delete"),  # only the operator lets it out
+        (1, "release"),
+        (1, "delete"),
+    ]
+    assert {(mailbox, expires) for _, _, mailbox, expires in meant} == {("ayse@demo.test", LATER)}
+    assert world.client.post(f"/q/{found[1]}").status_code == 200
+    assert world.client.post(link).text.count("<article>") == 2  # it does nothing else
+    monkeypatch.setattr("postane.web.quarantine._LISTED", 1)
+    turkish = world.client.get(link, headers={"Accept-Language": "tr"}).text
+    assert turkish.count("<article>") == 1
+    assert "Daha eski bir ileti" in turkish
 
 
 def test_a_virus_is_let_out_by_nobodys_link(world: World) -> None:
