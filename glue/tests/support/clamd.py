@@ -6,6 +6,7 @@ import asyncio
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -59,7 +60,12 @@ class Clamd:
             return line.recv(100) == b"PONG\0"
         return False
 
+    def hang(self, hang: bool = True) -> None:
+        """It takes connections and says nothing."""
+        self._process.send_signal(signal.SIGSTOP if hang else signal.SIGCONT)
+
     def stop(self) -> None:
+        self.hang(False)
         self._process.terminate()
         try:
             self._process.wait(10)

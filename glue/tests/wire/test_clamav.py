@@ -6,6 +6,8 @@ import base64
 import email
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,3 +77,35 @@ def test_our_own_users_are_scanned_too(wire: Wire) -> None:
     assert line("AUTH PLAIN AGF5c2VAZGVtby50ZXN0AHJpZ2h0").startswith("235")
     assert send(line, ATTACHED, "ayse@demo.test").startswith("554 5.7.1")
     line.close()
+
+
+@pytest.mark.parametrize("policy", ["defer", "skip"])
+def test_a_clamd_that_hangs_or_is_gone_lets_nothing_pass_unmarked(
+    scanner: clamd.Clamd, tmp_path: Path, policy: Any
+) -> None:
+    tools = Tools("mx.test", Dns(), time.time)
+    options = Options(address=str(scanner.path), timeout=0.5, on_failure=policy)
+    gone = Options(address=f"{tmp_path}/none", on_failure=policy)
+    for settings, hangs in ((options, True), (gone, False)):
+        folder = tmp_path / f"wire{hangs}"
+        folder.mkdir()
+        service = Wire(folder, filters=(ClamAV(settings, tools),))
+        line = Line(service)
+        scanner.hang(hangs)
+        try:
+            reply = send(line, ATTACHED)
+        finally:
+            scanner.hang(False)
+        kept = [one.read() for one in service.mail()]
+        if policy == "defer":
+            assert reply == "451 4.7.1 A check could not be made; try again later"
+            assert kept == []
+        else:
+            assert reply.startswith("250")
+            assert email.message_from_bytes(kept[0])["X-Postane-Unchecked"] == "clamav"
+        line.close()
+        service.close()
+
+
+def test_a_clamd_that_is_back_is_asked_again(scanner: clamd.Clamd, wire: Wire, line: Line) -> None:
+    assert send(line, ATTACHED).startswith("554")
