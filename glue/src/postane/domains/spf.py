@@ -95,6 +95,11 @@ def merge(domain: str, texts: Iterable[str], ours: Ours) -> Evaluation[Merged]:
     return judged(domain, put, ours, count)
 
 
+def is_record(text: str) -> bool:
+    """True for an SPF record, a broken one too."""
+    return bool(spf_record.select([text]))
+
+
 def put_in(domain: str, texts: Iterable[str], ours: Ours) -> Merged:
     """As `merge`, but not counted: what can be said without a question."""
     records = spf_record.select(texts)
