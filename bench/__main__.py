@@ -67,6 +67,7 @@ def main() -> int:
             option.loads.split(",") if option.loads else list(LOADS),
             option.ways.split(",") if option.ways else list(WAYS),
         )
+        results["alone"] = bench.alone()
         results["versions"] = {peer.name: peer.version for peer in bench.peers}
     finally:
         bench.stop()
@@ -76,7 +77,7 @@ def main() -> int:
     results["machine"]["load_after"] = round(os.getloadavg()[0], 2)
     shutil.rmtree(bench.work, ignore_errors=True)
     rows = samples.summed_up(found)
-    judged = goals.judged(rows, results["crowd"].get("postane", {}))
+    judged = goals.judged(rows, results["crowd"].get("postane", {}), results["alone"])
     results["skipped"] = bench.skipped
     table.print_all(console, results, rows, judged)
     if not part:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from html import escape
 
-from bench.samples import BASE, RSPAMD_BASE, Row, base_of
+from bench.samples import BASE, FILTERS_BASE, RSPAMD_BASE, Row, base_of
 
 WIDTH, LEFT, RIGHT = 760, 150, 70
 BAR, GAP, HEAD = 15, 5, 34
@@ -36,6 +36,7 @@ TITLES = {
     ("c", "delivered", BASE): "c · end to end, into the mailbox",
     ("a", "held", RSPAMD_BASE): "a · accepted, both with Rspamd",
     ("b", "held", RSPAMD_BASE): "b · accepted, both with Rspamd",
+    ("a", "held", FILTERS_BASE): "a · accepted, both with all checks",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bench.samples import BASE, RSPAMD, Row
+from bench.samples import BASE, FILTERS, RSPAMD, Row
 
 OURS = "postane"
 
@@ -27,8 +27,10 @@ class Goal:
         return self.got >= self.wanted if self.least else self.got <= self.wanted
 
 
-def judged(rows: list[Row], crowd: dict[str, Any]) -> list[Goal]:
-    """Every goal with what was measured. `crowd`: what crowd.py found for Postane, by idle, idle_tls, slow."""
+def judged(rows: list[Row], crowd: dict[str, Any], alone: dict[str, dict[str, float]] | None = None) -> list[Goal]:
+    """Every goal with what was measured. `crowd`: what crowd.py found for Postane, by idle, idle_tls, slow; `alone`:
+    what run.Bench.alone found, by server.
+    """
     by_key = {(row.load, row.way, row.peer): row for row in rows}
 
     def ratio(load: str, way: str, key: str) -> float | None:
@@ -54,6 +56,11 @@ def judged(rows: list[Row], crowd: dict[str, Any]) -> list[Goal]:
     with_rspamd = by_key.get(("a", "held", OURS + RSPAMD))
     got = with_rspamd.ratios.get("rate") if with_rspamd else None
     goals.append(Goal("a, accepted, with Rspamd", 2.5, got, "× Postfix with its milter"))
+    with_all = by_key.get(("a", "held", OURS + FILTERS))
+    got = with_all.ratios.get("rate") if with_all else None
+    goals.append(Goal("a, accepted, with all checks", 2.5, got, "× Postfix with the same"))
+    added = (alone or {}).get(OURS + FILTERS, {}).get("added")
+    goals.append(Goal("a message alone, p50 added by all checks", 50, added, "ms", least=False))
     goals += [Goal(f"{load}, p99", 1, p99(load, "held"), "× tuned Postfix", least=False) for load in "abc"]
     goals += [
         Goal("memory of the tree", 150, tree.figures["memory"] / 1e6 if tree else None, "MB", least=False),

@@ -15,6 +15,32 @@ from bench.peer import Skip
 NEEDS = {
     "postfix": ("postfix", r"libicu[0-9]+", "libnsl2", r"libtirpc3(t64)?"),
     "opensmtpd": ("opensmtpd", r"libevent-2\.1-7(t64)?", r"libevent-core-2\.1-7(t64)?", "libasr0"),
+    "postgrey": (
+        "postgrey",
+        "libberkeleydb-perl",
+        "libnetaddr-ip-perl",
+        "libnet-dns-perl",
+        "libnet-server-perl",
+        "libio-multiplex-perl",
+    ),
+    "postfix-policyd-spf-python": (
+        "postfix-policyd-spf-python",
+        "python3-spf-engine",
+        "python3-spf",
+        "python3-dns",
+        "python3-authres",
+        "python3-pkg-resources",
+    ),
+    "clamav-daemon": (
+        "clamav-daemon",
+        r"libclamav[0-9]+(t64)?",
+        r"libmspack0(t64)?",
+        r"libtfm1(t64)?",
+        "libjson-c5",
+        "libxml2",
+        "libpcre2-8-0",
+        "libicu72",
+    ),
     "rspamd": (
         "rspamd",
         r"lib(hyper|vector)scan[0-9]+",

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from typing import Any
 
 from bench import load, tree
 from bench.load import Load
-from bench.peer import Peer
+from bench.peer import Peer, Skip
 from bench.samples import Sample
 
 WARM = 0.3  # seconds of the same load before each measurement: processes forked, caches filled, connections known
@@ -57,6 +58,20 @@ def delivered(peer: Peer, work: Load, seconds: float) -> Sample:
         sent["first_error"] = sent["first_error"] or f"{missing} messages with a 250 are in no mailbox"
     more = {"memory": memory, "end_to_end": arrived / took, "arrived": arrived, "drain": took - sent["seconds"]}
     return _sample(peer, work, "delivered", sent, cpu, arrived, more)
+
+
+def alone(peer: Peer, seconds: float) -> dict[str, float]:
+    """p50 and p99 in milliseconds of messages that come one after the other, each over a connection of its own."""
+    port = peer.hold()
+    try:
+        load.send(load.A, port, seconds=WARM)  # from all addresses: what is asked of each is known
+        os.sync()
+        sent = load.send(replace(load.A, connections=1), port, seconds=seconds)
+    finally:
+        peer.discard()
+    if sent["errors"]:
+        raise Skip(f"{peer.name} refused: {sent['first_error']}")
+    return {"p50": float(sent["p50"]), "p99": float(sent["p99"])}
 
 
 def drain(peer: Peer, wanted: int) -> tuple[int, float]:

@@ -21,6 +21,7 @@ from bench.peers.opensmtpd import OpenSmtpd
 from bench.peers.plain_aiosmtpd import PlainAiosmtpd
 from bench.peers.postane import Postane
 from bench.peers.postfix import Postfix
+from bench.peers.with_filters import PostaneFilters, PostfixFilters
 from bench.peers.with_rspamd import PostaneRspamd, PostfixRspamd
 
 ROOT = Path(__file__).parent.parent
@@ -36,6 +37,17 @@ PEERS: dict[str, Callable[[Path], Peer]] = {
     "aiosmtpd-uvloop": lambda folder: PlainAiosmtpd(folder, uvloop=True),
     "postane-rspamd": lambda folder: PostaneRspamd(folder, STORE),
     "postfix-rspamd": lambda folder: PostfixRspamd(folder, STORE),
+    "postane-filters": lambda folder: PostaneFilters(folder, STORE),
+    "postfix-filters": lambda folder: PostfixFilters(folder, STORE),
+}
+# Servers that take one message at a time too, each with the one that does the same without its checks.
+ALONE = {
+    "postane": "postane",
+    "postane-rspamd": "postane",
+    "postane-filters": "postane",
+    "postfix-tuned": "postfix-tuned",
+    "postfix-rspamd": "postfix-tuned",
+    "postfix-filters": "postfix-tuned",
 }
 CORE = ("postane", "postane-builtin", "postfix-tuned")
 # What may befall one measurement without taking the others with it; it is named among what was skipped.
@@ -64,7 +76,20 @@ class Size:
     left_out: tuple[str, ...] = ()
 
 
-QUICK = Size(1, 0.8, 100, 0, 0.5, 2000, 0, 2, (), (), 0, ("postfix", "aiosmtpd", "postane-rspamd", "postfix-rspamd"))
+QUICK = Size(
+    1,
+    0.8,
+    100,
+    0,
+    0.5,
+    2000,
+    0,
+    2,
+    (),
+    (),
+    0,
+    ("postfix", "aiosmtpd", "postane-rspamd", "postfix-rspamd", "postane-filters", "postfix-filters"),
+)
 NORMAL = Size(3, 1.0, 330, 1, 1.0, 10_000, 1000, 10, (0, 1000, 10_000), (10, 1000), 2000)
 FULL = Size(5, 5.0, 3600, 5, 3.0, 10_000, 2000, 30, (0, 1000, 10_000, 100_000), (10, 1000, 10_000), 10_000)
 
@@ -139,15 +164,32 @@ class Bench:
 
     def _takes_part(self, peer: Peer, name: str, way: str, number: int) -> bool:
         """All where it is quick; end to end, who is not in CORE has a part of the rounds, to keep the run short."""
+        if peer.name.endswith(samples.FILTERS):
+            return name == "a" and way == "held"
         if peer.name.endswith(samples.RSPAMD):
             return name == "a" or (name == "b" and way == "held" and self.size.delivered_by_all > 0)
         if way == "held" or peer.name in CORE:
             return True
         return peer.queues and number < self.size.delivered_by_all
 
+    def alone(self) -> dict[str, dict[str, float]]:
+        """Of the servers that run: what a message takes that comes alone, and how much of it is the checks'."""
+        found: dict[str, dict[str, float]] = {}
+        for peer in self.peers:
+            if peer.name in ALONE:
+                try:
+                    found[peer.name] = rounds.alone(peer, self.size.seconds)
+                except FAILURES as reason:
+                    self.skip(f"{peer.name} with a message alone", reason)
+        for name, plain in ALONE.items():
+            if name in found and plain in found:
+                found[name]["added"] = found[name]["p50"] - found[plain]["p50"]
+        self.say("messages alone measured")
+        return found
+
     def syncs(self) -> dict[str, dict[str, dict[str, float]]]:
         found: dict[str, dict[str, dict[str, float]]] = {}
-        for name, queues in [(one.name, one.queues) for one in self.peers if not one.name.endswith(samples.RSPAMD)]:
+        for name, queues in [(one.name, one.queues) for one in self.peers if not samples.asks_others(one.name)]:
             for way in ("held", "delivered") if queues and (name in CORE or self.size.delivered_by_all) else ("held",):
                 peer = PEERS[name](self.work / f"{name}-syncs")
                 try:

@@ -1,6 +1,7 @@
 """One measurement, and what is made of many: medians, and ratios to tuned Postfix. No I/O here.
 
-Servers with Rspamd are compared with tuned Postfix with Rspamd as its milter.
+Servers with Rspamd are compared with tuned Postfix with Rspamd as its milter, those with all checks with tuned Postfix
+with all checks.
 """
 
 from __future__ import annotations
@@ -12,10 +13,19 @@ from dataclasses import dataclass
 BASE = "postfix-tuned"
 RSPAMD = "-rspamd"  # ends the name of a server that asks it
 RSPAMD_BASE = "postfix-rspamd"
+FILTERS = "-filters"  # ends the name of a server with all checks
+FILTERS_BASE = "postfix-filters"
 
 
 def base_of(peer: str) -> str:
+    if peer.endswith(FILTERS):
+        return FILTERS_BASE
     return RSPAMD_BASE if peer.endswith(RSPAMD) else BASE
+
+
+def asks_others(peer: str) -> bool:
+    """True for a server that has services beside it, and so is measured in fewer ways."""
+    return base_of(peer) != BASE
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.goals import Goal
-from bench.samples import RSPAMD_BASE, Row, base_of
+from bench.samples import FILTERS_BASE, RSPAMD_BASE, Row, base_of
 
 LOAD_WORDS = {
     "a": "a: one 4 KiB message a connection, 50 connections",
@@ -41,7 +41,7 @@ def grouped(rows: list[Row]) -> dict[str, list[Row]]:
     """The rows of each table by its title: by workload, way, and what they are compared with."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        with_what = " · with Rspamd" if base_of(row.peer) == RSPAMD_BASE else ""
+        with_what = {RSPAMD_BASE: " · with Rspamd", FILTERS_BASE: " · with all checks"}.get(base_of(row.peer), "")
         groups.setdefault(f"{LOAD_WORDS[row.load]} · {WAY_WORDS[row.way]}{with_what}", []).append(row)
     return groups
 
@@ -86,6 +86,17 @@ def blocks(results: dict[str, Any], rows: list[Row], goals: list[Goal]) -> list[
         ]
         columns = ("server", "way", "syncs", "calls seen", "messages counted")
         found.append(("Syncs a thousand messages (workload a)", columns, lines))
+    if alone := results.get("alone"):
+        found.append(
+            (
+                "One message of 4 KiB at a time, accepted only, caches warm",
+                ("server", "p50 ms", "p99 ms", "p50 added by its checks, ms"),
+                [
+                    [peer, *(f"{one[key]:.2f}" if key in one else "–" for key in ("p50", "p99", "added"))]
+                    for peer, one in alone.items()
+                ],
+            )
+        )
     if results["crowd"]:
         lines = [
             [peer, kind, ", ".join(_measured(key, value) for key, value in measured.items())]

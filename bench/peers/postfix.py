@@ -74,7 +74,7 @@ postlog   unix-dgram n  -       n       -       1       postlogd
 """
 
 # In a mount namespace of its own, where the clients' addresses have names; it ends with master.
-START = 'mount --bind "$0" /etc/hosts && exec "$1" -d'
+START = 'mount --bind "$0" /etc/hosts && { [ -z "$2" ] || mount --bind "$2" /etc/resolv.conf; } && exec "$1" -d'
 
 OWNED = ("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "saved", "trace")
 OWNER, GROUP, MAILBOX_OWNER = "daemon", "games", "nobody"
@@ -90,6 +90,8 @@ class Postfix(Peer):
         self._tuned = tuned
         self._held_port = free_port()
         self._store = store
+        self.services = ""  # further lines of master.cf
+        self.resolver: Path | None = None  # a resolv.conf of its own
 
     def start(self) -> None:
         if os.geteuid() != 0:
@@ -106,7 +108,8 @@ class Postfix(Peer):
         (self.folder / "hosts").write_text(HOSTS)
         master = str(self._root / "usr/lib/postfix/sbin/master")
         self.spawn(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c", START, str(self.folder / "hosts"), master],
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", START, str(self.folder / "hosts"), master]
+            + ([str(self.resolver)] if self.resolver else []),
             env=self._environment,
         )
         self.wait_for_port()
@@ -176,6 +179,7 @@ class Postfix(Peer):
                 smtpd="60" if self._tuned else "-",
                 virtual="20" if self._tuned else "-",
             )
+            + self.services
         )
         (etc / "dynamicmaps.cf").write_text("")
         (etc / "domains").write_text("".join(f"{name} x\n" for name in self.domain_names))

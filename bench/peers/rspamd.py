@@ -14,7 +14,9 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from bench import packages
 from bench.name_server import NXDOMAIN, NameServer
@@ -23,7 +25,7 @@ from bench.peer import Skip
 OWNER = "daemon"  # an account and a group that every Debian has
 
 OPTIONS = """
-dns {{ nameserver = ["127.0.0.1:{dns}"]; timeout = 1s; retransmits = 2; }}
+dns {{ nameserver = ["{dns}"]; timeout = 1s; retransmits = 2; }}
 pidfile = "{folder}/run/rspamd.pid";
 control_socket = "{folder}/run/rspamd.sock mode=0600";
 """
@@ -44,8 +46,15 @@ LOCAL = {
 class Rspamd:
     """`http` and `milter` are the paths of its sockets: TCP would cost each message a tenth more, on both sides."""
 
-    def __init__(self, folder: Path, store: Path) -> None:
+    def __init__(
+        self, folder: Path, store: Path, *, name_server: str = "", more: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """`name_server` is host:port, where another is asked than one that knows no name; `more` are further files of
+        local.d, or lines behind those that are here.
+        """
         self.folder = folder
+        self._name_server = name_server
+        self._more = more
         self.version = ""
         self.http, self.milter = folder / "run" / "http.sock", folder / "run" / "milter.sock"
         self._store = store
@@ -64,10 +73,15 @@ class Rspamd:
         for name in ("run", "db", "log"):
             (self.folder / name).mkdir()
             os.chown(self.folder / name, owner.pw_uid, owner.pw_gid)
-        self._dns = NameServer(NXDOMAIN)
-        given = {"folder": self.folder, "http": self.http, "milter": self.milter, "dns": self._dns.port}
+        if not self._name_server:
+            self._dns = NameServer(NXDOMAIN)
+        dns = self._name_server or f"127.0.0.1:{self._dns.port if self._dns else 0}"
+        given = {"folder": self.folder, "http": self.http, "milter": self.milter, "dns": dns}
         for name, text in LOCAL.items():
             (self.folder / "etc" / "local.d" / name).write_text(text.format(**given))
+        for name, text in self._more.items():
+            with (self.folder / "etc" / "local.d" / name).open("a") as out:
+                out.write(text)
         share = root / "usr/share/rspamd"
         places = {
             "CONFDIR": self.folder / "etc",

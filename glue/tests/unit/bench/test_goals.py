@@ -42,3 +42,12 @@ def test_idle_and_slow_peers() -> None:
     by_name = {goal.name: goal for goal in judged([], found)}
     assert by_name["an idle connection"].met is False
     assert by_name["greeting beside slow peers, p99"].met is True
+
+
+def test_all_checks() -> None:
+    rows = [Row("postane-filters", "a", "held", 3, {"p99": 1.0, "memory": 1e8, **SCALE}, {"rate": 2.6})]
+    by_name = {
+        goal.name: goal for goal in judged(rows, {}, {"postane-filters": {"p50": 50.0, "p99": 60.0, "added": 51}})
+    }
+    assert by_name["a, accepted, with all checks"].met is True
+    assert by_name["a message alone, p50 added by all checks"].met is False

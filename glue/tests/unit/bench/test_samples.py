@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bench.samples import Sample, spread, summed_up
+from bench.samples import Sample, asks_others, spread, summed_up
 
 
 def _sample(peer: str, rate: float, *, way: str = "held", load: str = "a", **more: float) -> Sample:
@@ -68,3 +68,11 @@ def test_servers_with_rspamd_are_compared_among_themselves() -> None:
     assert rows[0].ratios == {"rate": 3.0}
     rows = summed_up([_sample("postane-rspamd", 300), _sample("postfix-tuned", 1000)])
     assert rows[0].ratios == {}
+
+
+def test_servers_with_all_checks_are_compared_among_themselves() -> None:
+    rows = summed_up([_sample("postane-filters", 300), _sample("postfix-filters", 100), _sample("postfix-tuned", 1000)])
+    assert rows[0].ratios == {"rate": 3.0}
+    assert asks_others("postane-filters")
+    assert asks_others("postfix-rspamd")
+    assert not asks_others("postane-builtin")
