@@ -4,6 +4,7 @@ mx.far.test plays them all, by its further addresses: one in a block list, one w
 """
 
 import json
+import random
 import re
 import shlex
 import smtplib
@@ -136,8 +137,7 @@ def test_a_program_is_refused_whatever_its_name(site: Site, net: Machine, subjec
     program = b"MZ" + bytes(58) + (64).to_bytes(4, "little") + b"PE\0\0" + bytes(200)
     for name, content in (("invoice.exe", b"no program at all"), ("invoice.pdf", program)):
         said = talk(net, site, with_file(from_friend(site, subject), name, content))
-        assert (said.step, said.code // 100) == ("data", 5), f"{name}: {said}"
-        assert "invoice" in said.text
+        assert (said.step, said.code, said.text[:5]) == ("data", 554, "5.7.1"), f"{name}: {said}"
 
 
 # -- who sends it -------------------------------------------------------------------------------------------------
@@ -156,19 +156,19 @@ def test_a_list_that_says_yes_to_everything_is_set_aside(site: Site, net: Machin
     assert "dead.test" in told
 
 
-def test_a_peer_without_a_name_comes_again(site: Site, net: Machine, subject: str) -> None:
-    for source in (NAMELESS, MISNAMED):
-        mail = from_friend(site, f"{subject} {source}")
-        sender = f"{uuid.uuid4().hex[:8]}@far.test"  # never seen before
-        said = talk(net, site, mail, source=source, sender=sender)
-        assert (said.step, said.code) == ("rcpt", 451)
+@pytest.mark.parametrize("source", [NAMELESS, MISNAMED], ids=["nameless", "misnamed"])
+def test_a_peer_without_a_name_comes_again(site: Site, net: Machine, subject: str, source: str) -> None:
+    sender = f"new@d{uuid.uuid4().hex[:8]}.far.test"  # never seen before
+    mail = message(sender, [site.mehmet], subject)
+    said = talk(net, site, mail, source=source, sender=sender)
+    assert (said.step, said.code) == ("rcpt", 451)
 
-        def passed(mail: EmailMessage = mail, source: str = source, sender: str = sender) -> bool:
-            time.sleep(1)
-            return talk(net, site, mail, source=source, sender=sender).code == 250
+    def passed() -> bool:
+        time.sleep(1)
+        return talk(net, site, mail, source=source, sender=sender).code == 250
 
-        until(passed, "the way past the greylist", 30)
-        site.wait(site.mehmet, f"{subject} {source}")
+    until(passed, "the way past the greylist", 30)
+    site.wait(site.mehmet, subject)
 
 
 @pytest.mark.parametrize(("author", "domain"), [("ceo@bank.test", "bank.test"), ("ceo@pay.bank.test", "bank.test")])
@@ -205,19 +205,24 @@ def test_spam_is_filed_into_junk_and_never_answered(site: Site, net: Machine, su
     assert net.run(f"grep -rlF '{away}' /home/friend/Maildir/new || true") == ""
 
 
-SPAM = "Winner! Claim your lottery prize of {n} million dollars, cheap pills, replica watches, casino bonus, click now."
-HAM = "Dear colleagues, the harbour committee meets in room {n}; please bring the minutes, the drawings and the budget."
+class Language:
+    """Words that no other test has used, so that what is known of them was learned in this one."""
+
+    def __init__(self) -> None:
+        self._words = [uuid.uuid4().hex[:8].translate(str.maketrans("0123456789", "ghijklmnop")) for _ in range(60)]
+
+    def text(self) -> str:
+        return " ".join(random.sample(self._words, 40)) + ".\n"
 
 
 def _learned(site: Site) -> int:
     return int(site.run(shlex.join(["python3", "-c", _ASK_RSPAMD, LEARN])))
 
 
-def _fill(site: Site, address: str, mailbox: str, text: str, count: int) -> None:
+def _fill(site: Site, address: str, mailbox: str, language: Language, count: int) -> None:
     with clients.imap(site.host, address, site.passwords[address]) as session:
-        for n in range(count):
-            mark = uuid.uuid4().hex[:6]
-            mail = message(f"{mark}@far.test", [address], f"{mark} {n}", f"{text.format(n=n)}\n{mark}\n")
+        for _ in range(count):
+            mail = message(FRIEND, [address], uuid.uuid4().hex[:8], language.text())
             assert session.append(mailbox, "", "", mail.as_bytes())[0] == "OK"
 
 
@@ -229,32 +234,35 @@ def _move_all(site: Site, address: str, source: str, target: str) -> None:
 
 
 def test_moving_teaches_rspamd(site: Site, net: Machine, subject: str) -> None:
-    teacher = site.account("teacher")
-    before = _learned(site)
-    _fill(site, teacher, "INBOX", SPAM, 6)
+    teacher, spam, ham = site.account("teacher"), Language(), Language()
+    # As many as rspamd_bayes_min_learns says: from then on it passes over what it is sure of.
+    begun = _learned(site)
+    _fill(site, teacher, "INBOX", spam, 5)
     _move_all(site, teacher, "INBOX", "Junk")
-    until(lambda: _learned(site) == before + 6, "six messages learned as spam", 20)
+    until(lambda: _learned(site) > begun, "messages learned as spam", 20)
+    between = _learned(site)
     _move_all(site, teacher, "Junk", "Trash")
-    _fill(site, teacher, "Junk", HAM, 6)
+    _fill(site, teacher, "Junk", ham, 5)
+    assert _learned(site) == between, "what went into Trash was learned"
     _move_all(site, teacher, "Junk", "INBOX")
-    until(lambda: _learned(site) == before + 12, "six messages learned as ham, and none by the way into Trash", 20)
+    until(lambda: _learned(site) > between, "messages learned as ham", 20)
 
-    def judged(text: str, symbol: str) -> bool:
-        topic = f"{subject} {uuid.uuid4().hex[:6]}"
-        assert talk(net, site, message(FRIEND, [teacher], topic, text.format(n=7) + "\n")).code == 250
-        for mailbox in ("INBOX", "Junk"):
-            for mail in clients.imap_messages(site.host, teacher, site.passwords[teacher], mailbox=mailbox):
-                if mail["Subject"] == topic:
-                    return symbol in str(mail["X-Spamd-Result"])
-        return False
+    def judged(language: Language, symbol: str) -> bool:
+        said = talk(net, site, message(FRIEND, [teacher], subject, language.text()))
+        assert said.code == 250
+        mailboxes = [
+            clients.imap_messages(site.host, teacher, site.passwords[teacher], mailbox=name)
+            for name in ("INBOX", "Junk")
+        ]
+        return any(symbol in str(mail["X-Spamd-Result"]) for mails in mailboxes for mail in mails)
 
-    until(lambda: judged(SPAM, "BAYES_SPAM"), "spam known by its words", 40)
-    until(lambda: judged(HAM, "BAYES_HAM"), "ham known by its words", 40)
+    until(lambda: judged(spam, "BAYES_SPAM"), "spam known by its words", 40)
+    until(lambda: judged(ham, "BAYES_HAM"), "ham known by its words", 40)
 
 
 def test_a_users_script_runs_no_program(site: Site) -> None:
     with clients.ManageSieve(site.host, site.ayse, site.passwords[site.ayse]) as sieve:
-        for capability in ("vnd.dovecot.pipe", "vnd.dovecot.execute", "imapsieve"):
+        for capability in ("vnd.dovecot.pipe", "vnd.dovecot.filter", "vnd.dovecot.execute"):
             with pytest.raises(ValueError, match="NO"):
                 sieve.put("program", f'require "{capability}"; keep;')
 
@@ -287,14 +295,14 @@ def scripted(site: Site) -> Callable[[str], str]:
     ids=["vacation", "redirect", "reject", "editheader"],
 )
 def test_what_a_script_sends_arrives(
-    site: Site, net: Machine, subject: str, scripted: Callable[[str], str], script: str, also_kept: bool
+    site: Site, net: Machine, scripted: Callable[[str], str], script: str, also_kept: bool
 ) -> None:
-    token = f"token-{uuid.uuid4().hex}"
+    token = f"token-{uuid.uuid4().hex[:12]}"
     address = scripted(script.format(token=token))
-    assert talk(net, site, message(FRIEND, [address], f"{subject} {token}")).code == 250
+    assert talk(net, site, message(FRIEND, [address], token)).code == 250
     sent = at_friend(net, token)
-    assert f"<{address}>".encode() in sent or address.encode() in sent
-    assert (f"{subject} {token}" in subjects(site, address)) == also_kept
+    assert address.encode() in sent
+    assert (token in subjects(site, address)) == also_kept
 
 
 def test_a_script_files_where_it_says(site: Site, net: Machine, subject: str, scripted: Callable[[str], str]) -> None:
@@ -365,13 +373,13 @@ def test_without_redis_mail_is_judged_all_the_same(site: Site, net: Machine, sub
         assert talk(net, site, from_friend(site, subject)).code == 250
         site.wait(site.mehmet, subject)
         pupil = site.account("pupil")
-        _fill(site, pupil, "INBOX", SPAM, 1)
+        _fill(site, pupil, "INBOX", Language(), 1)
         _move_all(site, pupil, "INBOX", "Junk")  # moved, if not learned
         assert len(subjects(site, pupil, "Junk")) == 1
     before = _learned(site)
 
     def learns_again() -> bool:
-        _fill(site, pupil, "INBOX", SPAM, 1)
+        _fill(site, pupil, "INBOX", Language(), 1)
         _move_all(site, pupil, "INBOX", "Junk")
         time.sleep(0.5)
         return _learned(site) > before
@@ -385,8 +393,8 @@ def test_without_redis_mail_is_judged_all_the_same(site: Site, net: Machine, sub
 def test_none_of_them_listens_on_the_network(site: Site) -> None:
     for port in (3310, 6379, 11332, 11333, 11334, 11335):
         for address in (site.ipv4, site.ipv6):
-            with pytest.raises(OSError, match="refused|timed out|reset"):
-                socket.create_connection((address, port), 2)
+            with pytest.raises(OSError, match=r"refused|timed out|reset"):
+                socket.create_connection((address, port), 0.3)
     listening = site.run("ss -Hltnp")
     for name in ("rspamd", "redis-server", "clamd"):
         assert name not in listening
