@@ -18,6 +18,7 @@ from postane.core.address import Address, is_public_name, normal_domain
 from postane.core.errors import AddressError
 
 LAYERS = ("mail", "dns", "web")
+SERVICES = ("redis", "rspamd", "clamav")  # beside the layers, where a host is to have them
 RELEASES = {"12": "bookworm", "13": "trixie"}
 OLDEST_ANSIBLE = (2, 19)
 LONGEST_HOST_NAME = 64  # HOST_NAME_MAX
@@ -140,8 +141,9 @@ def _group_faults(hosts: Sequence[Host]) -> Iterator[Finding]:
     ours = [host for host in hosts if "postane_hosts" in host.groups]
     for host in hosts:
         layers = sorted(host.groups.intersection(LAYERS))
-        if layers and host not in ours:
-            yield Finding(f"{host.name}: it is in the group {layers[0]}, but not in postane_hosts above it")
+        named = layers + sorted(host.groups.intersection(SERVICES))
+        if named and host not in ours:
+            yield Finding(f"{host.name}: it is in the group {named[0]}, but not in postane_hosts above it")
         if host in ours and not layers:
             yield Finding(f"{host.name}: it is in postane_hosts, but in none of the groups {', '.join(LAYERS)}")
     if not ours:
