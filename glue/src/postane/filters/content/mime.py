@@ -66,20 +66,25 @@ class Part:
     depth: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Open:
-    """A part whose end has not come: `level` is how many boundaries were announced when it began."""
+    """A part whose end has not come: `level` is how many boundaries were announced when it began.
+
+    `parts`: it is no leaf if its parts are found.
+    """
 
     head: Head
     level: int
     depth: int
     loose: bool
+    parts: _Level | None = None
 
 
 @dataclass(slots=True)
 class _Level:
     boundaries: tuple[bytes, ...]
     depth: int
+    found: bool = False
 
 
 def parts(octets: Octets, budget: Budget, depth: int = 0) -> Iterator[Part]:
@@ -108,6 +113,7 @@ class _Walk:
                 level = self._known.get(rest[:-2])
                 closing = level is not None
             if level is not None:
+                self._levels[level].found = True
                 yield from self._close(line, level)
                 self._leave(level + (0 if closing else 1))
                 if not closing:
@@ -144,13 +150,13 @@ class _Walk:
             self._budget.part(depth)
             head = _head(self._octets, at, self._end, self._known, self._budget)
             if head.multipart and head.boundaries:
-                level = len(self._levels)
-                self._levels.append(_Level(head.boundaries, depth))
+                level, made = len(self._levels), _Level(head.boundaries, depth)
+                self._levels.append(made)
                 for one in head.boundaries:
                     self._known[one] = level
                 encoded = any(one != IDENTITY for one in head.encodings)
-                if encoded or any(not one.startswith("multipart/") for one in head.types) or head.names:
-                    self._open.append(_Open(head, level, depth, loose))
+                lies = encoded or any(not one.startswith("multipart/") for one in head.types) or head.names
+                self._open.append(_Open(head, level, depth, loose, None if lies else made))
                 return head.body[0]
             self._open.append(_Open(head, len(self._levels), depth, loose))
             inner = [
@@ -173,12 +179,14 @@ class _Walk:
         """Parts inside of `level` end here."""
         for one in [one for one in self._open if one.loose or one.level > level]:
             self._open.remove(one)
-            yield Part(one.head, self._before(end), one.depth)
+            if one.parts is None or not one.parts.found:
+                yield Part(one.head, self._before(end), one.depth)
 
     def _close_loose(self, end: int) -> Iterator[Part]:
         for one in [one for one in self._open if one.loose]:
             self._open.remove(one)
-            yield Part(one.head, self._before(end), one.depth)
+            if one.parts is None or not one.parts.found:
+                yield Part(one.head, self._before(end), one.depth)
 
     def _before(self, end: int) -> int:
         """The line end before a boundary belongs to it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 
@@ -9,6 +10,7 @@ from postane.filters.content.archive import Member
 from postane.filters.content.budget import Budget, DamagedError
 from postane.filters.content.octets import Octets, windows
 
+_PATH = re.compile(rb" (?:path|GNU\.sparse\.name)=([^\n]+)\n")
 _BLOCK = 512
 _NAME = 64 * 1024  # octets of a name that is longer than its field
 
@@ -62,10 +64,12 @@ def _number(field: bytes) -> int | None:
 
 
 def _sum(head: bytes) -> bool:
+    """The sum of the octets, which some have counted with their sign."""
     said = _number(head[148:156])
-    return said is not None and said == sum(head) - sum(head[148:156]) + 256
+    rest = head[:148] + 8 * b" " + head[156:]
+    return said is not None and said in (sum(rest), sum(rest) - 256 * sum(octet > 127 for octet in rest))
 
 
 def _pax(text: bytes) -> list[bytes]:
     """The paths of an extended header: records of "length key=value\\n"."""
-    return [line.partition(b"path=")[2] for line in text.split(b"\n") if b" path=" in line]
+    return [match[1] for match in _PATH.finditer(text)]

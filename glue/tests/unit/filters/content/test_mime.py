@@ -39,6 +39,12 @@ def test_a_message_without_parts_is_one() -> None:
     assert texts(b"") == [b""]
 
 
+def test_a_message_whose_parts_are_not_there_is_one() -> None:
+    message = b"Content-Type: multipart/mixed; boundary=x\r\n\r\nbegin 644 evil.exe\r\n#35I0\r\n`\r\nend\r\n"
+    assert texts(message) == [message.partition(b"\r\n\r\n")[2]]
+    assert told(message)["evil.exe"] == {"pe"}
+
+
 def test_line_feeds_alone_are_line_ends() -> None:
     assert texts(multipart(TEXT, TEXT).replace(b"\r\n", b"\n")) == [b"hello", b"hello"]
 

@@ -42,6 +42,23 @@ def test_sound(form: int) -> None:
     }
 
 
+def test_a_sum_that_was_counted_with_signs() -> None:
+    made = bytearray(archive({"çay.exe": b"x"}))
+    rest = made[:148] + b" " * 8 + made[156:512]
+    signed = sum(octet - 256 * (octet > 127) for octet in rest)
+    made[148:156] = b"%06o\0 " % signed
+    assert read(bytes(made)) == {"çay.exe".encode(): b"x"}
+
+
+def test_a_sparse_file_has_its_true_name_elsewhere() -> None:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as one:
+        info = tarfile.TarInfo("GNUSparseFile.0/safe")
+        info.pax_headers = {"GNU.sparse.name": "evil.exe"}
+        one.addfile(info)
+    assert [member.names for member in members(made.getvalue(), budget())] == [(b"evil.exe", b"GNUSparseFile.0/safe")]
+
+
 def test_folders_and_links() -> None:
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as one:
