@@ -83,6 +83,8 @@ def test_kill_everything_while_mail_comes_in_and_goes_out(dev: Dev) -> None:
     sent: list[str] = []
 
     def come() -> None:
+        if len(sent) > 4000:
+            return  # a mailbox has a bound
         texts = [_TEXT % (len(sent) + number) for number in range(8)]
         sent.extend(suspect(dev.folder / "spool", texts, _MAILBOX))
 
