@@ -16,7 +16,7 @@ from rich.console import Console
 
 from bench import crowd, growth, rounds, samples, syncs
 from bench.load import LOADS
-from bench.peer import Peer, Skip
+from bench.peer import Peer, Skip, apart
 from bench.peers.opensmtpd import OpenSmtpd
 from bench.peers.plain_aiosmtpd import PlainAiosmtpd
 from bench.peers.postane import Postane
@@ -118,7 +118,7 @@ class Bench:
                 self.skip(name, Skip("left out of a quick run"))
                 continue
             peer = PEERS[name](self.work / name)
-            peer.remove()
+            peer.make_folder()
             try:
                 peer.start()
                 self.peers.append(peer)
@@ -138,6 +138,7 @@ class Bench:
         """What an earlier run may have left behind as well."""
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
+        apart(self.work)
 
     def side_by_side(self, loads: list[str], ways: list[str]) -> list[samples.Sample]:
         found: list[samples.Sample] = []
