@@ -169,6 +169,7 @@ def test_two_ports_of_one_address_are_two_hosts() -> None:
     [
         ([], "no host is in the group postane_hosts"),
         ([host(groups=frozenset({"mail"}))], "mail.ornek.dev: it is in the group mail, but not in postane_hosts"),
+        ([host(groups=frozenset({"redis"}))], "mail.ornek.dev: it is in the group redis, but not in postane_hosts"),
         (
             [host(groups=frozenset({"postane_hosts"}))],
             "it is in postane_hosts, but in none of the groups mail, dns, web",
