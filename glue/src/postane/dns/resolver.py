@@ -76,6 +76,13 @@ class Resolver:
         hosts = [MailHost(rr.preference, _plain(rr.exchange)) for rr in answer]
         return tuple(sorted(hosts, key=lambda host: (host.preference, host.name)))
 
+    async def name_servers(self, zone: str) -> tuple[str, ...]:
+        """The NS records of a name, "" is the root; empty: no zone begins there.
+
+        Raises NoSuchNameError, TemporaryError.
+        """
+        return tuple(_plain(rr.target) for rr in await self._ask(zone or ".", "NS"))
+
     async def addresses(self, host: str, *, ipv6: bool = True) -> tuple[str, ...]:
         """IPv6 addresses, then IPv4; empty: the name has none, or does not exist. Raises TemporaryError.
 
