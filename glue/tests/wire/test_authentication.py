@@ -97,6 +97,19 @@ def test_a_second_author_never_goes_unmarked(wire: Wire, line: Line, head: bytes
     assert "dmarc=permerror" in found["Authentication-Results"]
 
 
+@pytest.mark.parametrize("first", [b" ;", b"\t;"])
+def test_a_text_that_begins_folded_adds_nothing_to_our_own_results(wire: Wire, line: Line, first: bytes) -> None:
+    signed = by_dkimpy(MESSAGE)
+    assert send(line, first + b" dmarc=pass header.from=bank.example\r\n" + signed).startswith("250")
+    (kept,) = wire.mail()
+    found = email.message_from_bytes(kept.read())
+    (ours,) = found.get_all("Authentication-Results", [])
+    assert "dmarc=pass header.from=example.org" in ours
+    assert "bank.example" not in ours
+    assert "bank.example" in found["X-Postane-Torn"]
+    assert kept.read().endswith(signed)
+
+
 def test_our_users_cannot_forge_results_either(wire: Wire) -> None:
     line = Line(wire, Service.SUBMISSIONS)
     assert line("AUTH PLAIN AGF5c2VAZGVtby50ZXN0AHJpZ2h0").startswith("235")

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import smtplib
 import ssl
+import threading
 import time
 from email.message import EmailMessage
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from postane.config.model import Limits
 from postane.core.peer import Service
+from postane.core.ports import Body
 from support.wire import Line, Wire
 
 
@@ -205,6 +207,40 @@ def test_a_mail_that_cannot_be_signed_waits(wire: Wire) -> None:
         wire.signer.broken = False
     assert wire.mail() == []
     line.close()
+
+
+def test_who_hangs_up_while_the_mail_is_signed_takes_it_from_nobodys_hands(wire: Wire) -> None:
+    before, seen, sign = large_files(wire), [], wire.signer.sign
+    begun, gone = threading.Event(), threading.Event()
+
+    def slowly(domain: str, head: bytes, body: Body) -> bytes:
+        begun.set()
+        gone.wait(5)
+        seen.append(body.bytes())
+        return sign(domain, head, body)
+
+    line = Line(wire, Service.SUBMISSIONS)
+    line(f"AUTH PLAIN {plain('ayse@demo.test', 'right')}")
+    line("MAIL FROM:<ayse@demo.test>")
+    line("RCPT TO:<someone@far.test>")
+    line("DATA")
+    wire.signer.sign = slowly  # type: ignore[method-assign]
+    try:
+        text = b"".join(b"%0900d\r\n" % n for n in range(100))
+        line.send(text + b".\r\n")
+        assert begun.wait(5)
+        line.close()
+        deadline = time.monotonic() + 5
+        while wire.sessions.open and time.monotonic() < deadline:
+            time.sleep(0.01)
+        gone.set()
+        while (not seen or large_files(wire) != before) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        wire.signer.sign = sign  # type: ignore[method-assign]
+    assert seen == [text]
+    assert large_files(wire) == before
+    assert wire.mail() == []
 
 
 def test_a_directory_that_is_away_defers(wire: Wire, line: Line) -> None:

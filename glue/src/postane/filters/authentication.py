@@ -17,7 +17,6 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from postane.core.envelope import Envelope
-from postane.core.errors import ConfigError
 from postane.core.peer import Peer
 from postane.core.ports import Body
 from postane.core.reply import Reply
@@ -77,6 +76,10 @@ class Options(base.Options, frozen=True):
         tuple[str, ...], Meta(description="Networks whose mail is our own and not judged, as the host's programs.")
     ] = ("127.0.0.0/8", "::1/128")
 
+    def __post_init__(self) -> None:
+        for network in self.trusted_peers:
+            ip_network(network)
+
 
 @dataclass(frozen=True, slots=True)
 class _Opinion:
@@ -94,10 +97,7 @@ class Authentication(base.Filter[Options]):
 
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)
-        try:
-            self._own = [ip_network(network) for network in options.trusted_peers]
-        except ValueError as error:
-            raise ConfigError(f"filters.options.authentication.trusted_peers: {error}") from error
+        self._own = [ip_network(network) for network in options.trusted_peers]
         self._id = options.authserv_id or tools.host
         self._sealers = {domain.lower() for domain in options.trusted_sealers}
         self._ask = tools.resolver()

@@ -99,7 +99,11 @@ class Tools:
 
         Raises what `make` raises, to all who asked.
         """
-        return await self._once.get((message_id, name), make)
+        return await self._once.get(message_id, name, make)
+
+    def forget(self, message_id: str) -> None:
+        """All that was made by `once` of a message: it is judged."""
+        self._once.forget(message_id)
 
 
 class Filter(Generic[O_co]):

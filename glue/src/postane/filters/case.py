@@ -9,8 +9,9 @@ members at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from postane.core.address import Address
 from postane.core.envelope import Envelope, Recipient
@@ -26,7 +27,8 @@ REACHABLE = ("postmaster", "abuse")
 _TRUSTED = Verdict(trust=True)
 
 Filters = tuple[Filter[Options], ...]
-_Answers = dict[tuple[Filter[Options], float], Verdict]  # by filter, and by the score that the peer had
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,15 +50,18 @@ class _Place:
 class FilterCase:
     """The core.ports.Case."""
 
-    def __init__(self, of: Callable[[tuple[str, ...]], Policy], judge: Judge) -> None:
-        """`of` gives the policy of one who has these wishes."""
+    def __init__(
+        self, of: Callable[[tuple[str, ...]], Policy], judge: Judge, forget: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """`of` gives the policy of one who has these wishes; `forget` is told the id of a message that is judged."""
         self._of = of
+        self._forget = forget
         self._judge = judge
         self._connected: dict[Filter[Options], Judged] = {}  # by filter: what it said when the peer came
         self._asked: dict[Filter[Options], Judged] = {}  # the same at MAIL of this transaction
         self._sender_policy = of(())
         self._places: dict[str, _Place] = {}  # by the address of a target
-        self.judged: list[Judged] = []  # all that was said, in order
+        self.judged: list[Judged] = []  # all that was said, in order, when the peer came and in this transaction
 
     async def connect(self, peer: Peer) -> Verdict:
         filters = self._of(()).pipeline.of("connect", own=peer.own)
@@ -64,11 +69,13 @@ class FilterCase:
 
     async def mail(self, peer: Peer, sender: str, wishes: tuple[str, ...] = ()) -> Verdict:
         self._asked, self._places = {}, {}
+        self.judged = list(self._connected.values())  # a session may have any number of transactions
         self._sender_policy = self._of(wishes)
         pipeline = self._sender_policy.pipeline
         said = await self._connect(pipeline.of("connect", own=peer.own), peer)
         filters = pipeline.of("mail", own=peer.own)
-        return _at_once(combine([*said, *await self._mail(filters, _scored(peer, said), sender)]))
+        scored = _scored(peer, said)
+        return _at_once(combine([*said, *await self._mail(dict.fromkeys(filters, scored), sender)]))
 
     async def rcpt(
         self, peer: Peer, sender: str, recipient: Address, resolved: Resolved
@@ -76,9 +83,8 @@ class FilterCase:
         policies = {target.address: self._of(resolved.policies.get(target.address, ())) for target in resolved.targets}
         verdicts: dict[Policy, Verdict] = {}
         places: dict[Policy, _Place] = {}
-        asked: _Answers = {}
-        for policy in dict.fromkeys(policies.values()):
-            said = await self._before_text(policy, peer, sender, recipient, asked)
+        heard = await self._before_text(list(dict.fromkeys(policies.values())), peer, sender, recipient)
+        for policy, said in heard.items():
             spared = [_TRUSTED] if recipient.key_local in REACHABLE else []
             verdicts[policy] = combine([*said, *spared])
             places[policy] = _Place(policy, tuple(map(_forgiven, said)) if spared else said)
@@ -106,7 +112,10 @@ class FilterCase:
         wanted = {place: self._scores(place, peer) for place in groups}
         questions = list(dict.fromkeys(one for scores in wanted.values() for one in scores))
         calls = [_data_call(replace(peer, score=score), envelope, body) for _, score in questions]
-        judged = await self._judge.all([one for one, _ in questions], "data", calls)
+        try:
+            judged = await self._judge.all([one for one, _ in questions], "data", calls)
+        finally:
+            self._forget(envelope.id)
         self.judged += judged
         said = {question: one.verdict for question, one in zip(questions, judged, strict=True)}
         return [
@@ -121,19 +130,30 @@ class FilterCase:
     # -- inside ---------------------------------------------------------------------------------------------------
 
     async def _before_text(
-        self, policy: Policy, peer: Peer, sender: str, recipient: Address, asked: _Answers
-    ) -> tuple[Verdict, ...]:
-        """What the policy's filters say up to RCPT; `asked` is what those of other policies said of this one."""
-        said = await self._connect(self._filters(policy, peer, "connect"), peer)
-        said += await self._mail(self._filters(policy, peer, "mail"), _scored(peer, said), sender)
-        scored = _scored(peer, said)
-        questions = [(one, scored.score) for one in self._filters(policy, peer, "rcpt")]
-        new = [question for question in questions if question not in asked]
-        calls = [lambda f: f.rcpt(scored, sender, recipient)] * len(new)
-        judged = await self._judge.all([one for one, _ in new], "rcpt", calls)
-        asked.update(zip(new, (one.verdict for one in judged), strict=True))
+        self, policies: Sequence[Policy], peer: Peer, sender: str, recipient: Address
+    ) -> dict[Policy, tuple[Verdict, ...]]:
+        """What the filters of each policy say up to RCPT. All policies go through a phase together: an alias may lead
+        to hundreds of people, and the peer waits for its answer.
+        """
+        await self._connect(_all_of(self._filters(one, peer, "connect") for one in policies), peer)
+        said = {one: await self._connect(self._filters(one, peer, "connect"), peer) for one in policies}
+        peers: dict[Filter[Options], Peer] = {}
+        for one in policies:
+            for judge in self._filters(one, peer, "mail"):
+                peers.setdefault(judge, _scored(peer, said[one]))
+        await self._mail(peers, sender)
+        for one in policies:
+            said[one] += [self._asked[judge].verdict for judge in self._filters(one, peer, "mail")]
+        questions = {
+            one: [(judge, _scored(peer, said[one]).score) for judge in self._filters(one, peer, "rcpt")]
+            for one in policies
+        }
+        new = _all_of(questions.values())
+        calls = [_rcpt_call(replace(peer, score=score), sender, recipient) for _, score in new]
+        judged = await self._judge.all([judge for judge, _ in new], "rcpt", calls)
         self.judged += judged
-        return (*said, *(asked[question] for question in questions))
+        answers = dict(zip(new, (one.verdict for one in judged), strict=True))
+        return {one: (*said[one], *(answers[question] for question in questions[one])) for one in policies}
 
     def _filters(self, policy: Policy, peer: Peer, phase: str) -> Filters:
         filters = policy.pipeline.of(phase, own=peer.own)
@@ -151,8 +171,9 @@ class FilterCase:
     async def _connect(self, filters: Filters, peer: Peer) -> list[Verdict]:
         return await self._remembered(self._connected, filters, "connect", lambda f: f.connect(peer))
 
-    async def _mail(self, filters: Filters, peer: Peer, sender: str) -> list[Verdict]:
-        return await self._remembered(self._asked, filters, "mail", lambda f: f.mail(peer, sender))
+    async def _mail(self, peers: Mapping[Filter[Options], Peer], sender: str) -> list[Verdict]:
+        """`peers` has for each filter the peer with the score that it has before MAIL."""
+        return await self._remembered(self._asked, tuple(peers), "mail", lambda f: f.mail(peers[f], sender))
 
     async def _remembered(
         self, memory: dict[Filter[Options], Judged], filters: Filters, phase: str, call: Call
@@ -165,8 +186,22 @@ class FilterCase:
         return [memory[one].verdict for one in filters]
 
 
+def _all_of(several: Iterable[Iterable[T]]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(one for every in several for one in every))
+
+
+def _rcpt_call(peer: Peer, sender: str, recipient: Address) -> Call:
+    return lambda judge: judge.rcpt(peer, sender, recipient)
+
+
 def _data_call(peer: Peer, envelope: Envelope, body: Body) -> Call:
-    return lambda judge: judge.data(peer, envelope, body)
+    async def call(judge: Filter[Options]) -> Verdict:
+        verdict = await judge.data(peer, envelope, body)
+        if isinstance(verdict, Verdict) and any(at + len(octets) > body.size for at, octets in verdict.patches):
+            raise ValueError("wants octets replaced beyond the end of the text")
+        return verdict
+
+    return call
 
 
 def _scored(peer: Peer, said: Sequence[Verdict]) -> Peer:

@@ -186,16 +186,24 @@ def _fault(verdict: object) -> str:
         return f"returned {type(verdict).__name__} instead of a Verdict"
     if not isinstance(verdict.decision, Decision):
         return f"decides {verdict.decision!r}"
+    if not isinstance(verdict.why, str):
+        return f"gives the reason {verdict.why!r}"
+    if verdict.wrap is not None and not all(isinstance(part, bytes) for part in verdict.wrap):
+        return "wants what is no octets around the text"
     if not math.isfinite(verdict.score):
         return f"has the score {verdict.score}"
     for name, value in verdict.headers:
         if not _NAME.fullmatch(name) or _LOOSE_END.search(value) or len(value.encode()) > _MOST:
             return f"wants a header that is none: {name!r}"
+    for name, value in verdict.copy_headers:
+        if not _NAME.fullmatch(name) or _LOOSE_END.search(value):
+            return f"wants a header that is none: {name!r}"
     for at, octets in verdict.patches:
         if at < 0 or not isinstance(octets, bytes):
             return f"wants octets replaced at {at!r}"
-    if any(not address.isprintable() for address in verdict.copies):
-        return "wants a copy sent to what is no address"
+    for address in verdict.copies:
+        Address.parse(address)
+    hash(verdict)  # the same words are told from others by it: lists in the place of tuples will not do
     if (reply := verdict.reply) is not None and verdict.decision in (Decision.DEFER, Decision.REJECT):
         fits = reply.temporary if verdict.decision is Decision.DEFER else 500 <= reply.code < 600
         if not fits:

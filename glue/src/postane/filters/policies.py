@@ -21,6 +21,7 @@ import msgspec
 
 from postane.config.load import WrongValueError
 from postane.config.model import Filters
+from postane.core.errors import ConfigError
 from postane.core.verdict import Suspect
 from postane.filters import registry
 from postane.filters.base import Filter, Options, Tools
@@ -55,13 +56,14 @@ class Policies:
         self._filters: OrderedDict[tuple[str, bytes], Filter[Options]] = OrderedDict()
         self._known: OrderedDict[tuple[str, ...], Policy] = OrderedDict()
         self.server = self._make(settings)
+        self._standing = frozenset(self._filters)  # those of the server's own policy stay, whoever comes and goes
 
     @property
     def phases(self) -> frozenset[str]:
         return self.server.pipeline.phases
 
     def open(self) -> FilterCase:
-        return FilterCase(self.of, self._judge)
+        return FilterCase(self.of, self._judge, self._tools.forget)
 
     def of(self, wishes: tuple[str, ...]) -> Policy:
         """The policy of one who has these wishes (JSON documents, the widest first).
@@ -72,10 +74,12 @@ class Policies:
         if not wishes:
             return self.server
         known = self._known.get(wishes)
-        if known is None:
+        if known is not None:
+            self._known.move_to_end(wishes)
+        else:
             try:
                 known = self._make(effective(self._settings, wishes))
-            except WrongValueError as error:
+            except (WrongValueError, ConfigError) as error:
                 log.error("policy_unusable", reason=str(error), wishes=wishes)
                 known = self.of(wishes[:-1])
             self._known[wishes] = known
@@ -97,7 +101,7 @@ class Policies:
         if found is None:
             found = self._filters[key] = kind(given, self._tools)
             if len(self._filters) > _KEPT:
-                _, old = self._filters.popitem(last=False)
+                old = self._filters.pop(next(one for one in self._filters if one not in self._standing))
                 self._known.clear()  # some of them may still name it
                 asyncio.get_running_loop().call_later(_LAST_CALLS, lambda: asyncio.ensure_future(old.close()))
         else:

@@ -23,7 +23,11 @@ REFUSED = Reply(554, "5.7.1", "Refused by policy")
 SPAM = ("X-Spam", "Yes")  # files a message into Junk (roles/dovecot)
 SUSPECT = "X-Postane-Suspect"
 
+_PARCELS = 32  # of one message: each is a copy of its text in the spool
+_HEADERS = 200  # of a parcel of those who are left over
+
 Headers = tuple[tuple[str, str], ...]
+_Key = tuple[Headers, tuple[tuple[str, str], ...]]  # headers and extra
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +53,13 @@ def file(rulings: Sequence[Ruling], *, own: bool) -> Refusal | list[Parcel]:
         refusing = [verdict for verdict in verdicts if verdict.decision is decision]
         if refusing and (decision is Decision.DEFER or len(refusing) == len(verdicts)):
             return Refusal(reply_of(refusing[0]) or DEFERRED, refusing[0].why)
-    parcels: dict[tuple[Headers, tuple[tuple[str, str], ...]], list[Recipient]] = {}
+    parcels: dict[_Key, list[Recipient]] = {}
     for ruling in rulings:
         for parcel in _parcels(ruling, own):
             key = (parcel.headers, tuple(parcel.extra.items()))
             parcels.setdefault(key, []).extend(parcel.recipients)
-    return [Parcel(tuple(to), headers, dict(extra)) for (headers, extra), to in parcels.items()]
+    bounded = parcels if len(parcels) <= _PARCELS else _bounded(parcels)
+    return [Parcel(tuple(to), headers, dict(extra)) for (headers, extra), to in bounded.items()]
 
 
 def reply_of(verdict: Verdict) -> Reply | None:
@@ -64,6 +69,21 @@ def reply_of(verdict: Verdict) -> Reply | None:
     if verdict.decision is Decision.DEFER:
         return verdict.reply or DEFERRED
     return None
+
+
+def _bounded(parcels: Mapping[_Key, Sequence[Recipient]]) -> dict[_Key, Sequence[Recipient]]:
+    """One parcel for all whose message goes to the same place (inbox, marked, Junk, quarantine), with the headers of
+    each of them. Their reasons differ and nothing else: a sender who reaches many has no many copies made.
+    """
+    places: dict[tuple[bool, bool, bool], list[_Key]] = {}
+    for headers, extra in parcels:
+        place = (bool(extra), SPAM in headers, any(name == SUSPECT for name, _ in headers))
+        places.setdefault(place, []).append((headers, extra))
+    bounded: dict[_Key, Sequence[Recipient]] = {}
+    for keys in places.values():
+        every = tuple(dict.fromkeys(header for headers, _ in keys for header in headers))[:_HEADERS]
+        bounded[every, keys[0][1]] = [recipient for key in keys for recipient in parcels[key]]
+    return bounded
 
 
 def _parcels(ruling: Ruling, own: bool) -> Iterable[Parcel]:

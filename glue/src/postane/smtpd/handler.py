@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from postane.config.model import Smtp
 from postane.core.address import Address
@@ -43,6 +43,11 @@ BARE_NEWLINE = Reply(550, "5.6.11", "The message has a bare CR or LF; lines end 
 NUL = Reply(550, "5.6.0", "The message has a NUL octet")
 LOGIN_OK = Reply(235, "2.7.0", "Authentication successful")
 LOGIN_FAILED = Reply(535, "5.7.8", "Name or password is wrong")
+
+# Above a text that begins with white space: its first line would else go on with the last of our own fields.
+TORN = b"X-Postane-Torn: the message began in the middle of a field\r\n"
+
+T = TypeVar("T")
 
 _RECEIVED = re.compile(rb"^received:", re.IGNORECASE | re.MULTILINE)
 
@@ -411,7 +416,7 @@ class MailHandler:
                 parcels += await self._copies(rulings)
                 patches = {patch for ruling in rulings for patch in ruling.verdict.patches}
                 if patches:
-                    await asyncio.get_running_loop().run_in_executor(None, draft.overwrite, sorted(patches))
+                    await _beside(transaction, draft, lambda: draft.overwrite(sorted(patches)))
                 if around := next((r.verdict.wrap for r in rulings if r.verdict.wrap is not None), None):
                     above = around[0]
                     draft.append(around[1])
@@ -419,13 +424,14 @@ class MailHandler:
                 self.handle_reset(server)
                 log.error("not_kept", trace_id=envelope.id, reason=str(error))
                 return NO_ROOM if isinstance(error, SpoolFullError) else CANNOT_LOOK_UP
+        if not above and _is_torn(draft):
+            above = TORN
         if peer.login and self._signer is not None:
             domain = transaction.sender.key_domain if transaction.sender else peer.login.rpartition("@")[2]
             try:
                 # Signing is arithmetic that gives the interpreter free: beside the loop, not in it.
-                loop = asyncio.get_running_loop()
-                signature = await loop.run_in_executor(None, self._signer.sign, domain, above, draft)
-                head = signature + head
+                signer = self._signer
+                head = await _beside(transaction, draft, lambda: signer.sign(domain, above, draft)) + head
             except TemporaryError as error:
                 self.handle_reset(server)
                 log.error("signing_failed", trace_id=envelope.id, reason=str(error))
@@ -447,6 +453,34 @@ class MailHandler:
                 recipients[target.address] = Recipient(target.address, str(address), target.kind, (Notify.NEVER,))
         headers = dict.fromkeys(header for ruling in rulings for header in ruling.verdict.copy_headers)
         return [Parcel(tuple(recipients.values()), tuple(headers), sender="")] if recipients else []
+
+
+async def _beside(transaction: Transaction, draft: DraftBody, work: Callable[[], T]) -> T:
+    """Does work on a draft in a thread. If the peer hangs up meanwhile, the draft is thrown away after the work and not
+    under it. Raises what `work` raises.
+    """
+    transaction.draft = None
+    done = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        result = await asyncio.shield(done)
+    except asyncio.CancelledError:
+
+        def ended(work_done: asyncio.Future[T]) -> None:
+            work_done.exception()  # nobody else looks at it
+            draft.discard()
+
+        done.add_done_callback(ended)
+        raise
+    except BaseException:
+        transaction.draft = draft
+        raise
+    transaction.draft = draft
+    return result
+
+
+def _is_torn(body: Body) -> bool:
+    """True if the first line of a text is one that goes on with a field."""
+    return next((bytes(chunk[:1]) for chunk in body.chunks() if chunk), b"") in (b" ", b"\t")
 
 
 def _can_receive(address: Address) -> bool:

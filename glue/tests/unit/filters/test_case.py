@@ -23,6 +23,20 @@ NO = Verdict(Decision.REJECT, "listed", Reply(554, "5.7.1", "Listed"), score=5.0
 SPAM = Verdict(Decision.QUARANTINE, "spam", headers=(("X-Score", "7"),), opinion=True)
 
 
+class Text:
+    """A core.ports.Body."""
+
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+        self.size = len(octets)
+
+    def chunks(self) -> list[bytes]:
+        return [self._octets]
+
+    def bytes(self) -> bytes:
+        return self._octets
+
+
 class Says(Filter[Options]):
     """Says one thing in one phase, and notes who asked."""
 
@@ -191,3 +205,40 @@ def test_a_new_transaction_forgets_the_last_one_but_not_the_connection() -> None
     for _ in range(3):
         asyncio.run(one.mail(STRANGER, "s@far.test"))
     assert (len(connect.heard), len(mail.heard)) == (1, 3)
+
+
+def test_the_policies_behind_one_recipient_are_asked_side_by_side() -> None:
+    class Slow(Says):
+        async def rcpt(self, peer: Peer, sender: str, recipient: Address) -> Verdict:
+            await asyncio.sleep(0.05)
+            return await super().rcpt(peer, sender, recipient)
+
+    async def talk() -> None:
+        others = {f"p{number}": policy(Slow("rcpt")) for number in range(100)}
+        one = case(policy(), **others)
+        await one.mail(STRANGER, "s@far.test")
+        found = resolved(*others, **{name: name for name in others})
+        async with asyncio.timeout(2):
+            assert len((await rcpt(one, found))[1]) == 100
+
+    asyncio.run(talk())
+
+
+def test_a_session_of_many_transactions_keeps_what_was_said_of_the_last() -> None:
+    async def talk() -> None:
+        first, second = Says("connect", name="first"), Says("mail", name="second")
+        one = case(policy(first, second))
+        await one.connect(STRANGER)
+        for _ in range(5):
+            await one.mail(STRANGER, "s@far.test")
+        assert [said.filter for said in one.judged] == ["first", "second"]
+
+    asyncio.run(talk())
+
+
+def test_octets_beyond_the_text_are_the_filters_fault() -> None:
+    one = case(policy(Says("data", Verdict(patches=((8, b"xxx"),)), name="beyond")))
+    envelope = Envelope("id", "s@far.test", (Recipient("a@x.test"),), 0.0)
+    (ruling,) = asyncio.run(one.data(STRANGER, envelope, Text(b"ten octets")))
+    assert ruling.verdict.decision is Decision.DEFER
+    assert "beyond: " in ruling.verdict.why

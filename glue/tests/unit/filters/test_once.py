@@ -26,13 +26,13 @@ class Work:
 def test_those_who_ask_share_one_result() -> None:
     async def ask() -> None:
         once, work = Once(), Work()
-        waiting = [asyncio.ensure_future(once.get(("m1", "spf"), work)) for _ in range(3)]
-        other = asyncio.ensure_future(once.get(("m2", "spf"), work))
+        waiting = [asyncio.ensure_future(once.get("m1", "spf", work)) for _ in range(3)]
+        other = asyncio.ensure_future(once.get("m2", "spf", work))
         await asyncio.sleep(0)
         work.go.set()
         assert await asyncio.gather(*waiting) == [1, 1, 1]
         assert await other == 2
-        assert await once.get(("m1", "spf"), work) == 1
+        assert await once.get("m1", "spf", work) == 1
         assert work.done == 2
 
     asyncio.run(ask())
@@ -41,8 +41,8 @@ def test_those_who_ask_share_one_result() -> None:
 def test_one_who_gives_up_takes_it_from_nobody_else() -> None:
     async def ask() -> None:
         once, work = Once(), Work()
-        first = asyncio.ensure_future(once.get(("m1", "spf"), work))
-        second = asyncio.ensure_future(once.get(("m1", "spf"), work))
+        first = asyncio.ensure_future(once.get("m1", "spf", work))
+        second = asyncio.ensure_future(once.get("m1", "spf", work))
         await asyncio.sleep(0)
         first.cancel()
         with suppress(asyncio.CancelledError):
@@ -59,7 +59,24 @@ def test_an_error_is_everybodys_and_is_not_remembered() -> None:
         work.go.set()
         for _ in range(2):
             with pytest.raises(OSError, match="away"):
-                await once.get(("m1", "spf"), work)
+                await once.get("m1", "spf", work)
         assert work.done == 2
+
+    asyncio.run(ask())
+
+
+def test_a_message_that_is_judged_is_forgotten_and_nobody_fills_our_memory() -> None:
+    async def ask() -> None:
+        once, work = Once(), Work()
+        waiting = asyncio.ensure_future(once.get("m1", "spf", work))
+        await asyncio.sleep(0)
+        once.forget("m1")
+        assert len(once) == 0
+        work.go.set()
+        assert await waiting == 1  # it is taken from nobody who waits
+        assert await once.get("m1", "spf", work) == 2
+        for number in range(1500):
+            await once.get(f"never judged {number}", "spf", work)
+        assert len(once) == 1000
 
     asyncio.run(ask())

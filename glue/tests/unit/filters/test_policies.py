@@ -63,6 +63,7 @@ def test_what_does_not_fit_any_more_is_told_and_the_wider_level_holds(capfd: pyt
     good, bad = wish(suspect="mark"), wish(options={"rspamd": {"gone": 1}})
     assert policies.of((good, bad)) is policies.of((good,))
     assert policies.of((bad,)) is policies.server
+    assert policies.of((wish(options={"rspamd": {"url": "nowhere"}}),)) is policies.server
 
 
 @pytest.mark.parametrize(
@@ -72,8 +73,26 @@ def test_what_does_not_fit_any_more_is_told_and_the_wider_level_holds(capfd: pyt
         ({"options": {"rspamd": {"tiemout": 3}}}, "tiemout"),
         ({"suspect": "shred"}, "shred"),
         ({"seconds": 3}, "seconds"),
+        ({"use": ["authentication"], "options": {"authentication": {"trusted_peers": ["x"]}}}, "trusted_peers|'x'"),
     ],
 )
 def test_a_bad_wish_is_refused_where_it_is_made(wanted: dict[str, Any], said: str) -> None:
     with pytest.raises(WrongValueError, match=said):
         check(SERVER, [json.dumps(wanted)])
+
+
+def test_the_servers_own_filters_stay_whoever_comes_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def come_and_go() -> None:
+        monkeypatch.setattr("postane.filters.policies._KEPT", 4)
+        monkeypatch.setattr("postane.filters.policies._LAST_CALLS", 0.0)
+        policies = Policies(SERVER, TOOLS)
+        closed = []
+        for one in policies.server.pipeline.filters:
+            monkeypatch.setattr(one, "close", lambda: closed.append(1))
+        for number in range(10):
+            policies.of((wish(options={"rspamd": {"timeout": 1 + number}, "lists": {"allow": [f"a{number}.test"]}}),))
+        await asyncio.sleep(0.01)
+        assert not closed
+        assert policies.of((wish(suspect="mark"),)).pipeline.filters[0] is policies.server.pipeline.filters[0]
+
+    asyncio.run(come_and_go())

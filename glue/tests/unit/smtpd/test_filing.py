@@ -65,3 +65,22 @@ def test_what_our_users_send_out_leaves_without_a_mark() -> None:
     here, away = filed(Ruling((AYSE, FAR), SPAM), own=True)
     assert (here.recipients, here.headers[0]) == ((AYSE,), ("X-Spam", "Yes"))
     assert (away.recipients, away.headers) == ((FAR,), SPAM.headers)
+
+
+def test_many_reasons_do_not_make_many_copies() -> None:
+    def spam(number: int) -> Verdict:
+        return Verdict(Decision.QUARANTINE, f"reason {number}", headers=(("X-Score", str(number)),))
+
+    suspects: list[Suspect] = ["junk", "mark", "quarantine"]
+    rulings = [Ruling((Recipient(f"{n}@x.test"),), spam(n), suspects[n % 3]) for n in range(1000)]
+    parcels = filed(*rulings, Ruling((AYSE,), GOOD), Ruling((MEHMET,), NO))
+    assert len(parcels) == 4
+    everybody = [one.address for parcel in parcels for one in parcel.recipients]
+    assert len(everybody) == len(set(everybody)) == 1002
+    kept = {one.address: parcel for parcel in parcels for one in parcel.recipients}
+    assert ("X-Spam", "Yes") in kept["0@x.test"].headers
+    assert ("X-Spam", "Yes") not in kept["1@x.test"].headers
+    assert "X-Postane-Suspect" in dict(kept["1@x.test"].headers)
+    assert {one.kind for one in kept["2@x.test"].recipients} == {"quarantine"}
+    assert kept["ayse@x.test"].headers == GOOD.headers
+    assert kept["mehmet@x.test"].extra["quarantine"]

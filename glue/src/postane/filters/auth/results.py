@@ -16,6 +16,7 @@ from postane.filters.auth.dkim_key import Result
 from postane.filters.auth.dmarc import Evaluation
 from postane.filters.auth.iprev import Reverse
 from postane.filters.auth.message import Field, split
+from postane.filters.auth.shown_name import visible
 
 NAME = b"authentication-results"
 
@@ -104,10 +105,9 @@ def is_ours(field: Field, authserv_id: str) -> bool:
     """
     if field.name != NAME:
         return False
-    text = field.value.decode("utf-8", "replace").lower()
-    name = authserv_id.lower()
-    written = _authserv_id(text)
-    return name in text if written is None else written == name
+    text = field.value.decode("utf-8", "replace")
+    # Some programs decode encoded words wherever they stand, and show wide letters as plain ones.
+    return any(_names(form.lower(), authserv_id.lower()) for form in dict.fromkeys((text, visible(text))))
 
 
 def blanked(head: bytes, authserv_id: str) -> list[tuple[int, bytes]]:
@@ -143,6 +143,11 @@ def says_dmarc_pass(value: bytes, domain: str) -> bool:
 def without_ours(fields: Iterable[Field], authserv_id: str) -> tuple[Field, ...]:
     """The fields less those that claim to be our Authentication-Results; ARC's own are part of a seal and stay."""
     return tuple(field for field in fields if not is_ours(field, authserv_id))
+
+
+def _names(text: str, name: str) -> bool:
+    written = _authserv_id(text)
+    return name in text if written is None else written == name
 
 
 def _authserv_id(text: str) -> str | None:

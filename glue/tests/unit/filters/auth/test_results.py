@@ -110,6 +110,10 @@ def test_what_a_peer_says_never_leaves_its_place(value: str, reason: str, commen
         b" (a (nested; comment)) mx.example.com (c); dkim=pass",
         b" mx.example.com(c); dkim=pass",
         b" mx.example.com.; dkim=pass",
+        b" =?utf-8?q?mx.example.com?=; dkim=pass",
+        b" =?us-ascii?B?bXguZXhhbXBsZS5jb20=?= ; dkim=pass",
+        " ｍｘ.example.com; dkim=pass".encode(),
+        " mx.exa\u200bmple.com; dkim=pass".encode(),
         b" mx.example.com",
         b' "mx.example.com; dkim=pass',  # cannot be read, and names us
         b" (never ends mx.example.com; dkim=pass",
