@@ -15,7 +15,7 @@ import asyncio
 import re
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
@@ -176,27 +176,39 @@ class Clamd:
 
     async def command(self, name: str) -> str:
         """The answer to a command like VERSION or PING. Raises ClamdError."""
-        return (await self._ask(iter([f"z{name}\0".encode()]))).decode("ascii", "replace")
+        return (await self._ask([f"z{name}\0".encode()])).decode("ascii", "replace")
 
-    async def _ask(self, question: Iterator[bytes | memoryview]) -> bytes:
+    async def _ask(self, question: Sequence[bytes] | Iterator[bytes | memoryview]) -> bytes:
         """The answer, as soon as it comes: clamd may read nothing more after it, or have closed."""
-        loop = asyncio.get_running_loop()
         with await self._connect() as line:
+            if isinstance(question, Sequence):  # it fits into the socket as a whole: nothing to listen for beside it
+                try:
+                    await self._send(line, question)
+                except OSError as error:
+                    return await self._last_words(self._answer(line), error)
+                return await self._answer(line)
+            loop = asyncio.get_running_loop()
             answer = loop.create_task(self._answer(line), name="clamd answers")
             asking = loop.create_task(self._send(line, question), name="clamd is asked")
             try:
                 await asyncio.wait([answer, asking], return_when=asyncio.FIRST_COMPLETED)
-                if asking.done() and (error := asking.exception()) is not None:
-                    await asyncio.wait([answer], timeout=_LAST_WORDS)
-                    if not answer.done() or answer.exception() is not None:
-                        raise ClamdError("lost", f"clamd at {self._address} went away: {error}") from error
+                if asking.done() and (fault := asking.exception()) is not None:
+                    return await self._last_words(answer, fault)
                 return await answer
             finally:  # nobody may use the socket once it is closed
                 answer.cancel()
                 asking.cancel()
                 await asyncio.gather(answer, asking, return_exceptions=True)
 
-    async def _send(self, line: socket.socket, question: Iterator[bytes | memoryview]) -> None:
+    async def _last_words(self, answer: Awaitable[bytes], error: BaseException) -> bytes:
+        """What clamd said before it closed. Raises ClamdError."""
+        try:
+            async with asyncio.timeout(_LAST_WORDS):
+                return await answer
+        except (ClamdError, TimeoutError):
+            raise ClamdError("lost", f"clamd at {self._address} went away: {error}") from error
+
+    async def _send(self, line: socket.socket, question: Iterable[bytes | memoryview]) -> None:
         """Raises OSError."""
         loop = asyncio.get_running_loop()
         for piece in question:
@@ -265,12 +277,12 @@ def read(said: bytes) -> Answer:
     raise ClamdError("rubbish", f"clamd answers {said[:200]!r}")
 
 
-def _stream(body: Body) -> Iterator[bytes | memoryview]:
+def _stream(body: Body) -> Sequence[bytes] | Iterator[bytes | memoryview]:
     """INSTREAM: each chunk behind its length in four octets, the most significant first; a length of 0 ends it."""
     if body.size <= _SMALL:
         text = body.bytes()
         lead = b"zINSTREAM\0" + (len(text).to_bytes(4, "big") if text else b"")
-        return iter([b"".join((lead, text, bytes(4)))])
+        return [b"".join((lead, text, bytes(4)))]
     return _pieces(body.chunks())
 
 
