@@ -200,6 +200,21 @@ class Quarantine(Section, frozen=True):
     ] = ""
 
 
+class DnsTarget(Section, frozen=True):
+    """A place where records of hosted domains are put."""
+
+    type: Annotated[
+        Literal["knot", "rfc2136", "manual"],
+        Meta(description="knot: the name server of this host; rfc2136: DNS UPDATE; manual: a person."),
+    ]
+    server: Annotated[str, Meta(description="rfc2136: address or address:port of the primary.")] = ""
+    key_name: Annotated[str, Meta(description="rfc2136: name of the TSIG key; empty: none, by address.")] = ""
+    key_algorithm: Annotated[str, Meta(description="rfc2136: algorithm of the TSIG key.")] = "hmac-sha256"
+    key_file: Annotated[str, Meta(description="rfc2136: file with the TSIG secret in Base64.")] = ""
+    timeout: Annotated[Seconds, Meta(description="rfc2136: for one transfer or update.")] = 10.0
+    text_limit: Annotated[Count, Meta(description="Longest text of a TXT record it takes; 0: any.")] = 0
+
+
 class Dns(Section, frozen=True):
     """The resolver that Postane asks."""
 
@@ -209,6 +224,37 @@ class Dns(Section, frozen=True):
     knot_socket: Annotated[str, Meta(description="Control socket of Knot.")] = "/run/knot/knot.sock"
     name_servers: Annotated[tuple[str, ...], Meta(description="NS names of hosted zones; empty: the host's.")] = ()
     addresses: Annotated[tuple[str, ...], Meta(description="IPv4 and IPv6 addresses of this host for A and AAAA.")] = ()
+    targets: Annotated[dict[str, DnsTarget], Meta(description="Where records can be put, by name.")] = {}
+
+
+class Domains(Section, frozen=True):
+    """What Postane keeps in the DNS for hosted domains; a domain may have settings of its own."""
+
+    kinds: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Kinds of record: mx, spf, dkim, dmarc, mta_sts, tls_rpt, autoconfig, autodiscover, srv, caa, "
+            "tlsa, verification, address, acme, reverse; empty: all."
+        ),
+    ] = ()
+    target: Annotated[str, Meta(description="Default of dns.targets; empty: dns.publish, else manual.")] = ""
+    ttl: Annotated[Positive, Meta(description="TTL of records, seconds.")] = 3600
+    spf: Annotated[str, Meta(description="How SPF names our servers: mx, a, ip or include:NAME.")] = "mx"
+    dmarc: Annotated[
+        Literal["none", "quarantine", "reject"], Meta(description="DMARC policy of domains that have none.")
+    ] = "none"
+    dmarc_reports: Annotated[str, Meta(description="Address for DMARC reports; empty: the domain's postmaster.")] = ""
+    tls_reports: Annotated[str, Meta(description="Address for TLS reports; empty: the domain's postmaster.")] = ""
+    issuers: Annotated[tuple[str, ...], Meta(description="CAA names of those who issue our certificates.")] = (
+        "letsencrypt.org",
+    )
+    delegation: Annotated[
+        str, Meta(description="Zone that customers' CNAMEs lead into; empty: records stand in their own zones.")
+    ] = ""
+    resolvers: Annotated[
+        tuple[str, ...], Meta(description="Resolvers (address or address:port) whose view of an MX is compared.")
+    ] = ()
+    look_timeout: Annotated[Seconds, Meta(description="For all questions about one domain.")] = 15.0
 
 
 class Dkim(Section, frozen=True):
@@ -216,6 +262,44 @@ class Dkim(Section, frozen=True):
 
     sign: Annotated[bool, Meta(description="Sign mail of hosted domains.")] = True
     selector_prefix: Annotated[str, Meta(description="First part of a selector.")] = "p"
+
+
+class Clients(Section, frozen=True):
+    """What mail programs are told (see howto/clients.md), and policy files for servers that send to us."""
+
+    provider: Annotated[
+        str,
+        Meta(
+            max_length=60,
+            pattern="^[^\\x00-\\x1f\\x7f]*$",
+            description="Name of the provider as programs show it; empty: the domain that the host lies in.",
+        ),
+    ] = ""
+    short_name: Annotated[
+        str,
+        Meta(max_length=20, pattern="^[^\\x00-\\x1f\\x7f]*$", description="The same, short; empty: as it is."),
+    ] = ""
+    services: Annotated[
+        tuple[Literal["submissions", "submission", "imaps", "pop3s", "sieve"], ...],
+        Meta(description="What people of hosted domains have here; of the others they are told that they are not."),
+    ] = ("submissions", "submission", "imaps", "pop3s", "sieve")
+    webmail: Annotated[
+        str, Meta(description="URL of web mail; empty: https://webmail.<domain of the host>/; -: there is none.")
+    ] = ""
+    help: Annotated[str, Meta(description="URL of a page that explains how to set up a program; empty: none.")] = ""
+    mta_sts: Annotated[
+        Literal["none", "testing", "enforce"],
+        Meta(description="MTA-STS mode (RFC 8461) of domains that have none of their own."),
+    ] = "testing"
+    mta_sts_max_age: Annotated[
+        int, Meta(ge=86_400, le=31_557_600, description="For how many seconds senders keep that policy.")
+    ] = 604_800
+    security_contact: Annotated[
+        str, Meta(description="URI for security.txt (RFC 9116); empty: mailto:postmaster@<domain of the host>.")
+    ] = ""
+    change_password: Annotated[
+        str, Meta(description="URL that /.well-known/change-password leads to; empty: there is none.")
+    ] = ""
 
 
 class Api(Section, frozen=True):
@@ -246,6 +330,8 @@ class Config(Section, frozen=True):
     delivery: Delivery = Delivery()
     quarantine: Quarantine = Quarantine()
     dns: Dns = Dns()
+    domains: Domains = Domains()
     dkim: Dkim = Dkim()
+    clients: Clients = Clients()
     api: Api = Api()
     log: Log = Log()

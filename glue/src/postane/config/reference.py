@@ -27,8 +27,11 @@ def reference() -> str:
 def _section(section: type[msgspec.Struct], place: str) -> Iterator[str]:
     inner: list[tuple[str, type[msgspec.Struct]]] = []
     for name, hint in typing.get_type_hints(section, include_extras=True).items():
+        path = f"{place}.{name}" if place else name
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-            inner.append((f"{place}.{name}" if place else name, hint))
+            inner.append((path, hint))
+        elif entry := _entry(hint):
+            inner.append((f"{path}.NAME", entry))
     lines = list(rows(section))
     yield f"## {f'`{place}`' if place else 'Top level'}\n"
     yield f"{(section.__doc__ or '').strip()}\n"
@@ -38,6 +41,15 @@ def _section(section: type[msgspec.Struct], place: str) -> Iterator[str]:
         yield ""
     for name, kind in inner:
         yield from _section(kind, name)
+
+
+def _entry(hint: Any) -> type[msgspec.Struct] | None:
+    """The section that each value of a mapping is; None for anything else."""
+    bare = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+    if typing.get_origin(bare) is not dict:
+        return None
+    value = typing.get_args(bare)[1]
+    return value if isinstance(value, type) and issubclass(value, msgspec.Struct) else None
 
 
 def rows(section: type[msgspec.Struct]) -> Iterator[str]:
@@ -67,13 +79,13 @@ def _kind(hint: Any) -> str:
 
 
 def _default(field: Any) -> str:
+    if field.default_factory is dict:
+        return "empty"
     if field.default is msgspec.NODEFAULT:
         return "needed"
     value = field.default
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if field.default_factory is dict:
-        return "empty"
     if isinstance(value, tuple):
         return ", ".join(f"`{one}`" for one in value) or "empty"
     return f"`{value}`" if value != "" else "empty"

@@ -40,6 +40,10 @@ class Tenant(Base):
 
 
 class Domain(Base):
+    """A hosted domain. `dns_target`: one of dns.targets, "" for the default; `kinds` of record that Postane keeps, by
+    spaces, "" for those of the configuration; `settings` is JSON (see admin.domain_settings).
+    """
+
     __tablename__ = "domains"
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -47,6 +51,9 @@ class Domain(Base):
     name: Mapped[str] = mapped_column(unique=True)
     active: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[float] = mapped_column(default=_now)
+    dns_target: Mapped[str] = mapped_column(default="", server_default="")
+    kinds: Mapped[str] = mapped_column(default="", server_default="")
+    settings: Mapped[str] = mapped_column(default="{}", server_default="{}")
 
     tenant: Mapped[Tenant] = relationship(lazy="joined")
 
@@ -136,3 +143,23 @@ class Policy(Base):
     account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), unique=True)
     document: Mapped[str]
     changed_at: Mapped[float] = mapped_column(default=_now, onupdate=_now)
+
+
+class OwnedRecord(Base):
+    """A DNS record that Postane made, or put words into (`words`, by spaces): only that is changed or removed.
+
+    The row is written before the record is: after a crash there may be a row without a record, never the reverse.
+    """
+
+    __tablename__ = "dns_owned"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    domain_id: Mapped[int] = mapped_column(ForeignKey("domains.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str]
+    name: Mapped[str]
+    type: Mapped[str]
+    data: Mapped[str]
+    ttl: Mapped[int]
+    words: Mapped[str] = mapped_column(default="")
+    target: Mapped[str]
+    made_at: Mapped[float] = mapped_column(default=_now)

@@ -1,3 +1,3 @@
 """The schema's history, one revision a file; `postane directory upgrade` applies what is missing."""
 
-HEAD = "0002"  # the newest revision
+HEAD = "0003"  # the newest revision
