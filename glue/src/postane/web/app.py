@@ -2,6 +2,8 @@
 
 200 {"status": "ok", "version": …, "checks": {"directory": "ok", "queue": "ok", "spool": "ok"}}
 503 with "status": "failing" and the reason beside the check that failed
+
+What mail programs ask of a provider is in `web.clients`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from postane.admin import tenant
 from postane.admin.site import Site
 from postane.core.errors import PostaneError
 from postane.observe import scrape
+from postane.web.clients import make_clients
 from postane.web.metrics import make_metrics
 from postane.web.quarantine import make_links
 
@@ -44,7 +47,7 @@ def make_app(site: Site) -> Litestar:
         return Response(body, status_code=200 if good else 503)
 
     return Litestar(
-        [health, make_metrics(Path(site.config.runtime) / scrape.FOLDER), make_links(site.config)],
+        [health, make_metrics(Path(site.config.runtime) / scrape.FOLDER), make_links(site.config), make_clients(site)],
         openapi_config=OpenAPIConfig(title="Postane", version="1", path="/api/v1/schema"),
     )
 

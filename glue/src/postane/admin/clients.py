@@ -1,0 +1,84 @@
+"""What the mail programs of a hosted domain will find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from postane.admin.names import domain_name
+from postane.admin.site import Site, hosted_domain
+from postane.clients import autoconfig, autodiscover, mobileconfig, mta_sts, pacc
+from postane.clients.dns import name_records, srv_records, text_records
+from postane.clients.model import Service, Setup, make_setup
+from postane.dns.records import Record
+from postane.storage.schema import Domain
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to the settings. `asks` are programs that go it."""
+
+    name: str
+    asks: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientsView:
+    """`login` is what people type as their name; `mta_sts` the policy file, line by line, [] if none is served."""
+
+    domain: str
+    shown: str
+    provider: str
+    login: str
+    webmail: str
+    services: tuple[Service, ...]
+    missing: tuple[str, ...]
+    ways: tuple[Way, ...]
+    records: tuple[Record, ...]
+    mta_sts: tuple[str, ...]
+
+
+def setup_of(site: Site, domain: str) -> Setup | None:
+    """The model of a domain (A-labels) whose mail is here now, else None."""
+    with site.database.session() as session:
+        if session.scalar(select(Domain.id).where(Domain.name == domain, Domain.active)) is None:
+            return None
+    return make_setup(domain, site.config)
+
+
+def show(site: Site, name: str) -> ClientsView:
+    """Also for a domain that is switched off, which nobody is told of. Raises NotFoundError."""
+    key = domain_name(name)
+    with site.database.session() as session:
+        hosted_domain(session, key)
+    setup = make_setup(key, site.config)
+    return ClientsView(
+        domain=setup.domain,
+        shown=setup.shown,
+        provider=setup.provider,
+        login=f"the whole address, …@{setup.domain}",
+        webmail=setup.webmail,
+        services=setup.services,
+        missing=setup.missing,
+        ways=_ways(setup),
+        records=(*srv_records(setup), *name_records(setup), *text_records(setup)),
+        mta_sts=tuple(mta_sts.policy_text(setup.mta_sts).splitlines()) if setup.mta_sts else (),
+    )
+
+
+def _ways(setup: Setup) -> tuple[Way, ...]:
+    domain, first = setup.domain, autoconfig.PATHS[0]
+    query = f"?emailaddress=NAME@{domain}"
+    found = [
+        Way("autoconfig", "Thunderbird, K-9, Evolution", f"http://autoconfig.{domain}{first}{query}"),
+        Way("autodiscover", "Outlook", setup.service_url("autodiscover", autodiscover.PATH)),
+        Way("autodiscover", "Outlook, by redirection", f"http://autodiscover.{domain}{autodiscover.PATH}"),
+        Way("autodiscover-json", "Outlook", setup.service_url("autodiscover", autodiscover.JSON_PATH)),
+        Way("mobileconfig", "Apple Mail", setup.service_url("autoconfig", f"{mobileconfig.PATH}{query}")),
+        Way("pacc", "programs to come", f"https://{pacc.LABEL}.{domain}{pacc.PATH}"),
+    ]
+    if setup.mta_sts is not None:
+        found.append(Way("mta-sts", "servers that send", f"https://{mta_sts.LABEL}.{domain}{mta_sts.PATH}"))
+    return tuple(found)
