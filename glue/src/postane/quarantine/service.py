@@ -116,17 +116,17 @@ class Service:
             await self._sweep(dry_run=False)
             await self._store.run(self._store.sweep_texts)
         await self._send_digests()
-        kept = await self._store.run(self._index.count, Selection())
+        kept = await self._store.ask(self._index.count, Selection())
         self._metrics.gauge("postane_quarantine_messages", "Messages in quarantine, whatever became of them", kept)
 
     async def _recover(self, waits: Callable[[str], bool]) -> None:
         """What an earlier process was about to send, or this one where its index failed: it is in the spool, or it was
         never sent.
         """
-        stale = [one for one in await self._store.run(self._index.unsettled) if one not in self._sending]
+        stale = [one for one in await self._store.ask(self._index.unsettled) if one not in self._sending]
         kept = [one for one in stale if waits(one)]
-        await self._store.run(self._index.settle, kept)
-        undone = await self._store.run(self._index.undo, [one for one in stale if one not in kept])
+        await self._store.ask(self._index.settle, kept)
+        undone = await self._store.ask(self._index.undo, [one for one in stale if one not in kept])
         if stale:
             log.warning("sent before a crash", settled=len(stale) - undone, undone=undone)
 
@@ -161,7 +161,7 @@ class Service:
     async def release(self, request: Request) -> Answer:
         """Everything that is held of the selection goes into the spool, each message once."""
         wanted = msgspec.structs.replace(request.selection, state="held")
-        items = await self._store.run(self._index.choose, wanted)
+        items = await self._store.ask(self._index.choose, wanted)
         if request.to:
             # Unknown at once, and not message by message.
             await self._recipients(request.to, anywhere=True)
@@ -183,7 +183,7 @@ class Service:
         for item in items:
             try:
                 recipients = await self._recipients(to or item.mailbox, anywhere=bool(to))
-                text = await self._store.run(self._store.text, item)
+                text = await self._store.ask(self._store.text, item)
             except (PostaneError, OSError) as error:
                 failed.append(f"{item.id}: {error}")
                 continue
@@ -192,7 +192,7 @@ class Service:
         ids = {number: envelope.id for number, (_, envelope, _) in mails.items()}
         self._sending.update(ids.values())
         try:
-            begun = await self._store.run(lambda: self._index.begin_release(list(ids.items()), now=now, by=by))
+            begun = await self._store.ask(lambda: self._index.begin_release(list(ids.items()), now=now, by=by))
         except PostaneError:
             self._sending.difference_update(ids.values())
             raise
@@ -204,8 +204,8 @@ class Service:
         kept = [one for one in begun if one not in lost]
         # Where the index fails now: what was lost is undone by `_recover`, what is kept is settled by its delivery.
         self._sending.difference_update(ids[one] for one in ids if one not in kept)
-        await self._store.run(self._index.undo, [ids[one] for one in lost])
-        await self._store.run(self._index.settle, [ids[one] for one in kept])
+        await self._store.ask(self._index.undo, [ids[one] for one in lost])
+        await self._store.ask(self._index.settle, [ids[one] for one in kept])
         self._sending.difference_update(ids[one] for one in kept)
         return [mails[one][0] for one in kept]
 
@@ -229,8 +229,8 @@ class Service:
     async def _send_digests(self) -> None:
         """Those that are due: each mailbox with something new, at its own moment."""
         settings, now = self._settings, self._now()
-        for mailbox, first, last in await self._store.run(self._index.news):
-            own = await self._store.run(self._settings_of, mailbox)
+        for mailbox, first, last in await self._store.ask(self._index.news):
+            own = await self._store.ask(self._settings_of, mailbox)
             if own.digest == "never":
                 continue
             due = digest.slot(mailbox, own.digest, settings.digest_hour, settings.digest_spread, now)
@@ -243,12 +243,12 @@ class Service:
 
     async def _digest_now(self, request: Request) -> Answer:
         views = []
-        for mailbox, _, _ in await self._store.run(self._index.news, request.selection.account):
-            own = await self._store.run(self._settings_of, mailbox)
+        for mailbox, _, _ in await self._store.ask(self._index.news, request.selection.account):
+            own = await self._store.ask(self._settings_of, mailbox)
             if own.digest == "never" and not request.selection.account:
                 continue
             if request.dry_run:
-                views.append(DigestView(mailbox, len(await self._store.run(self._index.untold, mailbox))))
+                views.append(DigestView(mailbox, len(await self._store.ask(self._index.untold, mailbox))))
             elif count := await self._send_digest(mailbox, own, self._now()):
                 views.append(DigestView(mailbox, count))
         return Answer(count=len(views), digests=tuple(views[: request.limit]))
@@ -262,12 +262,12 @@ class Service:
                 return 0  # whoever it was for is gone
             spool, now = self._ready(), self._now()
             spool_id = spool.new_id()
-            items = await self._store.run(self._index.untold, mailbox)
+            items = await self._store.ask(self._index.untold, mailbox)
             text = self._build(mailbox, own, spool_id, items, now)
             numbers = [item.id for item in items]
             self._sending.add(spool_id)
             try:
-                if not await self._store.run(
+                if not await self._store.ask(
                     lambda: self._index.begin_digest(mailbox, due, spool_id, numbers, now=now)
                 ):
                     self._sending.discard(spool_id)
@@ -275,9 +275,9 @@ class Service:
                 await spool.put(_envelope(spool_id, mailbox, recipients, items, now), b"", release.Pieces([text]))
             except Exception:
                 self._sending.discard(spool_id)
-                await self._store.run(self._index.undo, [spool_id])
+                await self._store.ask(self._index.undo, [spool_id])
                 raise
-            await self._store.run(self._index.settle, [spool_id])
+            await self._store.ask(self._index.settle, [spool_id])
             self._sending.discard(spool_id)
             self._metrics.count("postane_quarantine_digests", "Digests of the quarantine sent to owners")
             log.info("digest sent", trace_id=spool_id, to=mailbox, messages=len(items))
@@ -318,8 +318,8 @@ class Service:
         gone: list[str] = await self._store.run(
             lambda: self._index.sweep_done(now - self._settings.undo_days * _DAY, dry_run=dry_run)
         )
-        for mailbox in await self._store.run(self._index.mailboxes, now):
-            keep = (await self._store.run(self._settings_of, mailbox)).keep
+        for mailbox in await self._store.ask(self._index.mailboxes, now):
+            keep = (await self._store.ask(self._settings_of, mailbox)).keep
 
             def sweep(mailbox: str = mailbox, before: float = now - keep) -> list[str]:
                 return self._index.sweep(mailbox, before, dry_run=dry_run)

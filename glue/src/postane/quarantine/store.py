@@ -29,6 +29,7 @@ from postane.storage.durable import sync_folder
 
 FOLDER = "quarantine"
 _LETTERS = 5
+_SYNCS = 4  # at once
 _STRAY = 86_400.0  # a text without a row that is older belongs to nobody
 
 Piece = bytes | bytearray | memoryview
@@ -44,13 +45,18 @@ class Store:
         self._texts = root / "texts"
         self._reserve = reserve
         self._named: set[Path] = set()  # folders whose names are on the disk
-        self._thread: ThreadPoolExecutor | None = None
+        # Their threads begin with their first work.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="quarantine")
+        self._asking = ThreadPoolExecutor(1, thread_name_prefix="quarantine-index")
+        self._syncing = ThreadPoolExecutor(_SYNCS, thread_name_prefix="quarantine-sync")
 
     async def run(self, work: Callable[..., T], *arguments: object) -> T:
         """In the one thread that may change texts."""
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="quarantine")
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    async def ask(self, work: Callable[..., T], *arguments: object) -> T:
+        """In a thread for what only reads or changes the index: it waits for no text."""
+        return await asyncio.get_running_loop().run_in_executor(self._asking, work, *arguments)
 
     # -- texts ------------------------------------------------------------------------------------------------------
 
@@ -62,30 +68,38 @@ class Store:
             if free.f_bavail * free.f_frsize < self._reserve:
                 raise SpoolFullError(f"{self.root}: no room on the disk")
 
-    def write_text(self, spool_id: str, pieces: Sequence[Piece]) -> Path:
-        """The folder whose names are to be synced (`sync`) before a row may name the text. Raises OSError."""
-        path = self.path(spool_id)
-        size = sum(len(piece) for piece in pieces)
+    def write_texts(self, texts: Sequence[tuple[str, Sequence[Piece]]]) -> list[Exception | None]:
+        """Messages by their spool ids, all on the disk when it returns; for each why it is not, or None.
+
+        Syncs are most of the work and none of it the processor's: some wait side by side.
+        """
+        files = [_File(self.path(spool_id), pieces) for spool_id, pieces in texts]
+        for file in files:
+            _guarded(file, self._write)
+        list(self._syncing.map(lambda file: _guarded(file, _sync), files))
+        for file in files:
+            _guarded(file, _rename)
+        for folder in {file.path.parent for file in files}:
+            try:
+                sync_folder(folder)
+            except OSError as error:
+                for file in files:
+                    if file.path.parent == folder:
+                        file.error = file.error or error
+        for file in files:
+            file.close()
+        return [file.error for file in files]
+
+    def _write(self, file: _File) -> None:
         with suppress(FileNotFoundError):
-            if path.stat().st_size == size:
-                return path.parent  # of an earlier try
-        new = path.with_name(f".{spool_id}")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        self._make(path.parent)
-        fd = os.open(new, flags, 0o600)
-        try:
-            for piece in pieces:
-                rest = memoryview(piece)
-                while len(rest):
-                    rest = rest[os.write(fd, rest) :]
-            os.fsync(fd)
-            new.rename(path)
-        except BaseException:
-            new.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(fd)
-        return path.parent
+            if file.path.stat().st_size == sum(len(piece) for piece in file.pieces):
+                return  # of an earlier try
+        self._make(file.path.parent)
+        file.fd = os.open(file.new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        for piece in file.pieces:
+            rest = memoryview(piece)
+            while len(rest):
+                rest = rest[os.write(file.fd, rest) :]
 
     def _make(self, folder: Path) -> None:
         """Also where it is there: who made it may have been killed before its name was on the disk."""
@@ -96,10 +110,6 @@ class Store:
         make_folder(folder)
         sync_folder(folder.parent)
         self._named.add(folder)
-
-    def sync(self, folders: Iterable[Path]) -> None:
-        for folder in folders:
-            sync_folder(folder)
 
     def path(self, spool_id: str) -> Path:
         return self._texts / spool_id[:_LETTERS] / spool_id
@@ -148,6 +158,44 @@ class Store:
                 raise
 
     def close(self) -> None:
-        if self._thread is not None:
-            self._thread.shutdown()
+        for threads in (self._thread, self._asking, self._syncing):
+            threads.shutdown()
         self.index.close()
+
+
+class _File:
+    """A text on its way to the disk. `fd` is -1 where nothing has to be written."""
+
+    __slots__ = ("error", "fd", "new", "path", "pieces")
+
+    def __init__(self, path: Path, pieces: Sequence[Piece]) -> None:
+        self.path = path
+        self.new = path.with_name(f".{path.name}")
+        self.pieces = pieces
+        self.fd = -1
+        self.error: Exception | None = None
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            if self.error is not None:
+                self.new.unlink(missing_ok=True)
+
+
+def _guarded(file: _File, step: Callable[[_File], None]) -> None:
+    """What breaks there concerns that text alone."""
+    if file.error is None:
+        try:
+            step(file)
+        except Exception as error:
+            file.error = error
+
+
+def _sync(file: _File) -> None:
+    if file.fd >= 0:
+        os.fsync(file.fd)
+
+
+def _rename(file: _File) -> None:
+    if file.fd >= 0:
+        file.new.rename(file.path)

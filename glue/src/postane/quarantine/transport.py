@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from postane.config.model import Quarantine
 from postane.core.address import Address
@@ -27,7 +26,7 @@ from postane.quarantine.store import Store
 log = get_logger("quarantine")
 
 REMOTE = "quarantine"
-_ROUND = 256
+_ROUND = 128  # each has a descriptor open
 _FULL = (28, 122)  # ENOSPC, EDQUOT
 
 _DONE = Reply(250, "2.0.0", "Kept in quarantine")
@@ -81,15 +80,20 @@ class QuarantineTransport:
         try:
             self._store.check_room()
             fresh: list[Fresh] = []
-            folders: set[Path] = set()
+            texts: list[tuple[_Arrival, Sequence[reading.Piece]]] = []
             for arrival in batch:
                 try:
-                    pieces = arrival.message.chunks()
-                    folders.add(self._store.write_text(arrival.message.id, pieces))
+                    texts.append((arrival, arrival.message.chunks()))
+                except Exception as error:
+                    arrival.error = error
+            errors = self._store.write_texts([(arrival.message.id, pieces) for arrival, pieces in texts])
+            for (arrival, pieces), fault in zip(texts, errors, strict=True):
+                try:
+                    if fault is not None:
+                        raise fault
                     fresh += facts(arrival.message, arrival.recipients, pieces)
                 except Exception as error:
                     arrival.error = error
-            self._store.sync(folders)
             settings = self._settings
             gone = self._store.index.add(fresh, most_octets=settings.mailbox_size, most_items=settings.mailbox_messages)
         except Exception as error:
@@ -127,7 +131,7 @@ class Settling:
 
     async def deliver(self, message: Claimed, recipients: Sequence[Recipient]) -> list[Outcome]:
         if SENT in message.envelope.extra:
-            await self._store.run(self._store.index.settle, [message.id])
+            await self._store.ask(self._store.index.settle, [message.id])
         return await self._inner.deliver(message, recipients)
 
     async def close(self) -> None:

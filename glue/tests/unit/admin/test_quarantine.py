@@ -21,7 +21,7 @@ def config(tmp_path: Path) -> Config:
     for number, mailbox in ((1, "ayse@demo.test"), (2, "ali@demo.test"), (2, "ayse@demo.test")):
         fresh = make_fresh(number, mailbox, size=len(TEXT))
         store.check_room()
-        store.sync([store.write_text(fresh.spool_id, [TEXT])])
+        assert store.write_texts([(fresh.spool_id, [TEXT])]) == [None]
         store.index.add([fresh], most_octets=1 << 40, most_items=100)
     store.close()
     return Config(

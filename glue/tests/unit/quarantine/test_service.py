@@ -76,7 +76,8 @@ class World:
         for number in numbers:
             text = b"Subject: %d\r\nX-Spam: Yes\r\n\r\nbody\r\n" % number
             fresh = make_fresh(number, mailbox, size=len(text), **{"received_at": NOON - 60, **changes})
-            self.store.sync([self.store.write_text(fresh.spool_id, [text])])
+            self.store.check_room()
+            assert self.store.write_texts([(fresh.spool_id, [text])]) == [None]
             self.store.index.add([fresh], most_octets=1 << 40, most_items=1000)
 
     def run(self, test: Callable[[], Awaitable[None]]) -> None:

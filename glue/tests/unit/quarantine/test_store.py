@@ -24,7 +24,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def keep(store: Store, spool_id: str, text: bytes) -> None:
-    store.sync([store.write_text(spool_id, [text[:3], memoryview(text)[3:]])])
+    store.check_room()
+    assert store.write_texts([(spool_id, [text[:3], memoryview(text)[3:]])]) == [None]
 
 
 def test_a_text_is_written_once_and_read_where_it_lies(store: Store) -> None:
@@ -42,6 +43,21 @@ def test_half_a_text_is_written_anew(store: Store) -> None:
     keep(store, ONE, b"hello")
     keep(store, ONE, b"hello world")
     assert bytes(store.text(make_item(1, size=11))) == b"hello world"
+
+
+def test_what_breaks_concerns_one_text_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync = os.fsync
+
+    def fails(fd: int) -> None:
+        if os.fstat(fd).st_size == 3:
+            raise OSError(5, "Input/output error")
+        sync(fd)
+
+    keep(store, f"{9:026}", b"makes the folders")
+    monkeypatch.setattr(os, "fsync", fails)
+    errors = store.write_texts([(ONE, [b"hello"]), (TWO, [b"abc"]), (f"{3:026}", [b"hello"])])
+    assert [str(error) for error in errors] == ["None", "[Errno 5] Input/output error", "None"]
+    assert sorted(path.name for path in store.path(ONE).parent.iterdir()) == [ONE, f"{3:026}", f"{9:026}"]
 
 
 def test_a_text_that_is_gone_or_cut_says_so(store: Store) -> None:

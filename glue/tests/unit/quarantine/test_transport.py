@@ -13,7 +13,7 @@ from postane.core.errors import CorruptSpoolError, TemporaryError
 from postane.core.outcome import Outcome
 from postane.core.ports import Claimed
 from postane.quarantine.items import SENT, Selection
-from postane.quarantine.store import Store
+from postane.quarantine.store import Store, _File
 from postane.quarantine.transport import QuarantineTransport, Settling
 from support.queue import Mail
 
@@ -88,14 +88,14 @@ def test_a_disk_that_fails_makes_mail_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, reply: str
 ) -> None:
     store = Store(tmp_path / "q")
-    write = store.write_text
+    write = store._write
 
-    def broken(spool_id: str, pieces: Sequence[bytes]) -> Path:
-        if spool_id.endswith("1"):
+    def broken(file: _File) -> None:
+        if file.path.name.endswith("1"):
             raise error
-        return write(spool_id, pieces)
+        write(file)
 
-    monkeypatch.setattr(store, "write_text", broken)
+    monkeypatch.setattr(store, "_write", broken)
     assert replies(deliver(store, mail(1), mail(2))) == [reply, "250 2.0.0"]
     monkeypatch.undo()
     assert replies(deliver(store, mail(1))) == ["250 2.0.0"]
