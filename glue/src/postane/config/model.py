@@ -283,6 +283,9 @@ class Clients(Section, frozen=True):
         tuple[Literal["submissions", "submission", "imaps", "pop3s", "sieve"], ...],
         Meta(description="What people of hosted domains have here; of the others they are told that they are not."),
     ] = ("submissions", "submission", "imaps", "pop3s", "sieve")
+    url: Annotated[
+        str, Meta(description="Where programs reach the API in HTTPS; empty: https://panel.<domain of the host>/.")
+    ] = ""
     webmail: Annotated[
         str, Meta(description="URL of web mail; empty: https://webmail.<domain of the host>/; -: there is none.")
     ] = ""
