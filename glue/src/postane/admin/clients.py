@@ -73,10 +73,10 @@ def _ways(setup: Setup) -> tuple[Way, ...]:
     query = f"?emailaddress=NAME@{domain}"
     found = [
         Way("autoconfig", "Thunderbird, K-9, Evolution", f"http://autoconfig.{domain}{first}{query}"),
-        Way("autodiscover", "Outlook", setup.service_url("autodiscover", autodiscover.PATH)),
+        Way("autodiscover", "Outlook", f"{setup.url}{autodiscover.PATH}"),
         Way("autodiscover", "Outlook, by redirection", f"http://autodiscover.{domain}{autodiscover.PATH}"),
-        Way("autodiscover-json", "Outlook", setup.service_url("autodiscover", autodiscover.JSON_PATH)),
-        Way("mobileconfig", "Apple Mail", setup.service_url("autoconfig", f"{mobileconfig.PATH}{query}")),
+        Way("autodiscover-json", "Outlook", f"{setup.url}{autodiscover.JSON_PATH}"),
+        Way("mobileconfig", "Apple Mail", f"{setup.url}{mobileconfig.PATH}{query}"),
         Way("pacc", "programs to come", f"https://{pacc.LABEL}.{domain}{pacc.PATH}"),
     ]
     if setup.mta_sts is not None:

@@ -117,7 +117,7 @@ def where(setup: Setup, protocol: str) -> dict[str, str] | None:
     """The JSON answer to "where is this protocol's autodiscovery?"; None for protocols that are not here."""
     if protocol.lower() != "autodiscoverv1":
         return None
-    return {"Protocol": "AutodiscoverV1", "Url": setup.service_url("autodiscover", PATH)}
+    return {"Protocol": "AutodiscoverV1", "Url": f"{setup.url}{PATH}"}
 
 
 def _document(namespace: str) -> tuple[ET.Element, ET.Element]:

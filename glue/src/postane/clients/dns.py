@@ -15,14 +15,14 @@ _NONE = "0 0 0 ."  # decidedly not there, RFC 6186 section 3.4
 
 
 def srv_records(setup: Setup, ttl: int = TTL) -> list[Record]:
-    """Of each service of the model, and of those that are not there; Outlook's leads to the host's own name."""
+    """Of each service of the model, and of those that are not there; Outlook's leads to a name of the host's certificate."""
     found = [
         Record(f"_{one.name}._tcp.{setup.domain}", "SRV", f"{one.priority} {one.weight} {one.port} {one.host}.", ttl)
         for one in setup.services
     ]
     found += [Record(f"_{name}._tcp.{setup.domain}", "SRV", _NONE, ttl) for name in setup.missing]
-    target = f"autodiscover.{setup.base}."
-    return [*found, Record(f"_autodiscover._tcp.{setup.domain}", "SRV", f"0 1 443 {target}", ttl)]
+    name, port = setup.url_host
+    return [*found, Record(f"_autodiscover._tcp.{setup.domain}", "SRV", f"0 1 {port} {name}.", ttl)]
 
 
 def name_records(setup: Setup, ttl: int = TTL) -> list[Record]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
+from urllib.parse import urlsplit
 
 from postane.config.model import Config
 from postane.core.address import shown_domain
@@ -62,8 +63,8 @@ class MtaSts:
 class Setup:
     """What the mail programs of one domain's people are told. Names are A-labels; `shown` is for people.
 
-    `missing` are the services that are not there, by name. URLs are "" where there is none; those of `base` lie under
-    names that the host's own certificate covers. `mta_sts` is None where no policy is served.
+    `missing` are the services that are not there, by name. URLs are "" where there is none; `url` is where programs reach
+    us under a name that the host's own certificate has. `mta_sts` is None where no policy is served.
     """
 
     domain: str
@@ -75,7 +76,7 @@ class Setup:
     missing: tuple[str, ...]
     webmail: str
     help: str
-    base: str
+    url: str
     mta_sts: MtaSts | None
 
     def best(self, protocol: str) -> Service | None:
@@ -88,9 +89,11 @@ class Setup:
         """Where mail is read: IMAP if it is there, else POP3."""
         return self.best("imap") or self.best("pop3")
 
-    def service_url(self, label: str, path: str) -> str:
-        """A URL at `autoconfig.` and its like beside the host, in the host's own domain."""
-        return f"https://{label}.{self.base}{path}"
+    @property
+    def url_host(self) -> tuple[str, int]:
+        """Name and port of `url`."""
+        parts = urlsplit(self.url)
+        return parts.hostname or self.host, parts.port or 443
 
 
 def make_setup(domain: str, config: Config, *, mode: MtaStsMode | None = None) -> Setup:
@@ -107,7 +110,7 @@ def make_setup(domain: str, config: Config, *, mode: MtaStsMode | None = None) -
         missing=tuple(name for name in SERVICES if name not in settings.services),
         webmail=_url(settings.webmail, f"https://webmail.{beside}/"),
         help=_url(settings.help, ""),
-        base=beside,
+        url=(settings.url or f"https://panel.{beside}").rstrip("/"),
         mta_sts=MtaSts(mode or settings.mta_sts, (host,), settings.mta_sts_max_age),
     )
 

@@ -362,7 +362,7 @@ def test_json_leads_to_pox_under_a_name_of_the_hosts_certificate(world: World) -
         answer = world.get(f"/autodiscover/autodiscover.json{path}")
         assert answer.json() == {
             "Protocol": "AutodiscoverV1",
-            "Url": "https://autodiscover.host.test/autodiscover/autodiscover.xml",
+            "Url": "https://panel.host.test/autodiscover/autodiscover.xml",
         }
     answer = world.get("/autodiscover/autodiscover.json?Email=x@demo.test&Protocol=ActiveSync")
     assert (answer.status_code, answer.json()["ErrorCode"]) == (400, "ProtocolNotSupported")
