@@ -38,7 +38,7 @@ def apart(folder: Path) -> None:
 
     For five minutes ext4 gives out no inode that was deleted, and looks at each of them anew for every file that is
     made in the same part: what one server deletes (its queue, as a rule) would make the files of another three times
-    as dear, and its own mailboxes too. Elsewhere than on ext4 it does nothing.
+    as dear. Elsewhere than on ext4 it does nothing.
     """
     with contextlib.suppress(OSError):
         subprocess.run(["chattr", "+T", str(folder)], stderr=subprocess.DEVNULL)
@@ -156,9 +156,3 @@ class Peer:
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def make_folder(self) -> None:
-        """Before the start, empty: queue and mailboxes each get their own part of the disk."""
-        self.remove()
-        self.folder.mkdir(parents=True)
-        apart(self.folder)

@@ -5,6 +5,7 @@ The peers take turns within a round, and the order turns by one each round, so t
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -117,8 +118,8 @@ class Bench:
             if name in self.size.left_out:
                 self.skip(name, Skip("left out of a quick run"))
                 continue
-            peer = PEERS[name](self.work / name)
-            peer.make_folder()
+            peer = PEERS[name](self._place(name))
+            peer.remove()
             try:
                 peer.start()
                 self.peers.append(peer)
@@ -139,6 +140,12 @@ class Bench:
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
         apart(self.work)
+
+    def _place(self, name: str) -> Path:
+        """ext4 chooses the part of the disk by the name (see `apart`): it is a new one in each run, or what the last
+        run deleted would be paid for in this one.
+        """
+        return self.work / f"{name}-{os.getpid()}"
 
     def side_by_side(self, loads: list[str], ways: list[str]) -> list[samples.Sample]:
         found: list[samples.Sample] = []
@@ -192,7 +199,7 @@ class Bench:
         found: dict[str, dict[str, dict[str, float]]] = {}
         for name, queues in [(one.name, one.queues) for one in self.peers if not samples.asks_others(one.name)]:
             for way in ("held", "delivered") if queues and (name in CORE or self.size.delivered_by_all) else ("held",):
-                peer = PEERS[name](self.work / f"{name}-syncs")
+                peer = PEERS[name](self._place(f"{name}-syncs"))
                 try:
                     calls = syncs.counted(peer, LOADS["a"], self.size.sync_seconds, held=way == "held")
                     found.setdefault(name, {})[way] = calls
@@ -206,7 +213,7 @@ class Bench:
         for name in ("postane", "aiosmtpd"):
             if name in self.size.left_out:
                 continue
-            peer = PEERS[name](self.work / f"{name}-crowd")
+            peer = PEERS[name](self._place(f"{name}-crowd"))
             peer.remove()
             tests: dict[str, Callable[[], dict[str, float]]] = {"idle": lambda: crowd.idle(peer, self.size.idle)}  # noqa: B023
             if isinstance(peer, Postane):
@@ -238,7 +245,7 @@ class Bench:
                 self.skip(f"growth of the {name}", Skip("left out of a quick run"))
                 continue
             try:
-                found[name] = test(self.work / f"growth-{name}", list(sizes), self.size.mails)
+                found[name] = test(self._place(f"growth-{name}"), list(sizes), self.size.mails)
             except FAILURES as reason:
                 self.skip(f"growth of the {name}", reason)
             self.say(f"growth of the {name} measured")

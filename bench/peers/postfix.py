@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -90,6 +91,8 @@ class Postfix(Peer):
         self._tuned = tuned
         self._held_port = free_port()
         self._store = store
+        # Beside its folder, so that its own queue does not make its mailboxes dear either (see peer.apart).
+        self._vmail = folder.with_name(f"{folder.name}.vmail")
         self.services = ""  # further lines of master.cf
         self.resolver: Path | None = None  # a resolv.conf of its own
 
@@ -130,7 +133,7 @@ class Postfix(Peer):
         os.chown(self.folder / "data", owner.pw_uid, -1)
         (self.folder / "etc").mkdir(exist_ok=True)
         mailbox_owner = pwd.getpwnam(MAILBOX_OWNER)
-        for path in (self.folder / "vmail", *(self.folder / "vmail" / name for name in self.domain_names)):
+        for path in (self._vmail, *(self._vmail / name for name in self.domain_names)):
             path.mkdir(exist_ok=True)
             os.chown(path, mailbox_owner.pw_uid, mailbox_owner.pw_gid)
         # The mailboxes' owner must be able to walk here.
@@ -165,7 +168,7 @@ class Postfix(Peer):
             # Text that is read into memory: nothing quicker to look up, and no database library to be had.
             "virtual_mailbox_domains": f"texthash:{etc}/domains",
             "virtual_mailbox_maps": f"texthash:{etc}/mailboxes",
-            "virtual_mailbox_base": self.folder / "vmail",
+            "virtual_mailbox_base": self._vmail,
             "virtual_uid_maps": f"static:{mailbox_owner.pw_uid}",
             "virtual_gid_maps": f"static:{mailbox_owner.pw_gid}",
             "virtual_minimum_uid": "1",
@@ -205,5 +208,9 @@ class Postfix(Peer):
         self._run("postsuper", "-d", "ALL", "hold")
 
     def mailboxes(self) -> list[Path]:
-        root = self.folder / "vmail"
+        root = self._vmail
         return [root / name / f"u{box}" / "new" for name in self.domain_names for box in range(MAILBOXES)]
+
+    def remove(self) -> None:
+        super().remove()
+        shutil.rmtree(self._vmail, ignore_errors=True)
