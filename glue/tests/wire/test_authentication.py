@@ -144,5 +144,6 @@ def test_a_name_that_is_the_address_of_another(
             found = email.message_from_bytes(kept.read())
             assert "dmarc=pass" in found["Authentication-Results"]
             assert (found["X-Spam"] == "Yes") is (is_false and wanted == "quarantine")
+            assert found["X-Postane-False-Name"] == ("boss@bank.example" if is_false else None)
     finally:
         service.close()

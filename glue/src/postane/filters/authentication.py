@@ -37,6 +37,8 @@ log = get_logger("filters")
 UNCLEAR = Reply(550, "5.7.1", "The message must have exactly one clear address in From")
 FALSE_NAME = Reply(550, "5.7.1", "The name in From shows an address of another domain")
 
+FALSE_NAME_MARK = "X-Postane-False-Name"
+
 _SHARE = 0.8  # of the time that a call has, for questions to the DNS
 
 
@@ -117,7 +119,9 @@ class Authentication(base.Filter[Options]):
         found = await authenticated(self.tools, self._ask, peer, envelope, body, seconds, suffix_list=by_list)
         said = sorted((self._judge(found), self._name(found)), key=lambda one: -one.decision)
         opinion, why = said[0], "; ".join(one.why for one in said if one.why)
-        headers = (("Authentication-Results", self._results(found, peer, envelope)),)
+        headers = [("Authentication-Results", self._results(found, peer, envelope))]
+        if found.shown and self.options.on_false_name != "accept":
+            headers.append((FALSE_NAME_MARK, found.shown.encode("ascii", "replace").decode()[:200]))
         log.info(
             "authenticated",
             trace_id=envelope.id,
@@ -132,7 +136,7 @@ class Authentication(base.Filter[Options]):
             reason=why,
         )
         score = self.options.false_name_score if found.shown and self.options.on_false_name != "accept" else 0.0
-        return Verdict(opinion.decision, why, opinion.reply, headers, score, patches, opinion=True)
+        return Verdict(opinion.decision, why, opinion.reply, tuple(headers), score, patches, opinion=True)
 
     def _results(self, found: Found, peer: Peer, envelope: Envelope) -> str:
         return results.compose(

@@ -7,6 +7,7 @@ a line or the header.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,6 @@ from postane.filters.auth.dkim_key import Result
 from postane.filters.auth.dmarc import Evaluation
 from postane.filters.auth.iprev import Reverse
 from postane.filters.auth.message import Field, split
-from postane.filters.auth.shown_name import visible
 
 NAME = b"authentication-results"
 
@@ -28,6 +28,7 @@ _COMMENT = re.compile(r"\([^()\\\"]*\)")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _CLAIM = b"X-Authentication-Claim"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_LONGEST_ID = 1000  # characters in which our name may hide
 _LONGEST = 200  # characters of one value
 _WIDTH = 78
 
@@ -105,9 +106,12 @@ def is_ours(field: Field, authserv_id: str) -> bool:
     """
     if field.name != NAME:
         return False
-    text = field.value.decode("utf-8", "replace")
-    # Some programs decode encoded words wherever they stand, and show wide letters as plain ones.
-    return any(_names(form.lower(), authserv_id.lower()) for form in dict.fromkeys((text, visible(text))))
+    text = field.value.decode("utf-8", "replace").lower()
+    name = authserv_id.lower()
+    start = text[:_LONGEST_ID]
+    if _names(text, name) or "=?" in start.partition(";")[0]:  # no name is an encoded word, and some programs decode it
+        return True
+    return not start.isascii() and _names(_plain(start), name)
 
 
 def blanked(head: bytes, authserv_id: str) -> list[tuple[int, bytes]]:
@@ -143,6 +147,11 @@ def says_dmarc_pass(value: bytes, domain: str) -> bool:
 def without_ours(fields: Iterable[Field], authserv_id: str) -> tuple[Field, ...]:
     """The fields less those that claim to be our Authentication-Results; ARC's own are part of a seal and stay."""
     return tuple(field for field in fields if not is_ours(field, authserv_id))
+
+
+def _plain(text: str) -> str:
+    """As a reader sees it: wide letters as plain ones, without what is invisible."""
+    return "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf").lower()
 
 
 def _names(text: str, name: str) -> bool:
