@@ -15,7 +15,7 @@ _NONE = "0 0 0 ."  # decidedly not there, RFC 6186 section 3.4
 
 
 def srv_records(setup: Setup, ttl: int = TTL) -> list[Record]:
-    """Of each service of the model, and of those that are not there; Outlook's leads to a name of the host's certificate."""
+    """Of each service of the model, and of those that are not there; Outlook's leads to `Setup.url`."""
     found = [
         Record(f"_{one.name}._tcp.{setup.domain}", "SRV", f"{one.priority} {one.weight} {one.port} {one.host}.", ttl)
         for one in setup.services

@@ -63,8 +63,8 @@ class MtaSts:
 class Setup:
     """What the mail programs of one domain's people are told. Names are A-labels; `shown` is for people.
 
-    `missing` are the services that are not there, by name. URLs are "" where there is none; `url` is where programs reach
-    us under a name that the host's own certificate has. `mta_sts` is None where no policy is served.
+    `missing` are the services that are not there, by name. URLs are "" where there is none; `url` is where programs
+    reach us under a name that the host's own certificate has. `mta_sts` is None where no policy is served.
     """
 
     domain: str
