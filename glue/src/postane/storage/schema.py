@@ -2,7 +2,7 @@
 
 Addresses are stored in their normal form (core.address.Address.key), domains as A-labels, so that equality in SQL is
 equality of mailboxes. The views `mail_logins` and `mail_users` are the contract with Dovecot: they show active
-accounts of active domains, whatever the tables behind them become.
+accounts of active domains that are proved, whatever the tables behind them become.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ class Tenant(Base):
 class Domain(Base):
     """A hosted domain. `dns_target`: one of dns.targets, "" for the default; `kinds` of record that Postane keeps, by
     spaces, "" for those of the configuration; `settings` is JSON (see admin.domain_settings).
+
+    `state` is one of domains.life, `came_from` the one that a suspended or leaving domain goes back to, `refusal`
+    ("4xx" or "5xx") what a suspended one says; `proof` says by what it was proved ("" not yet), `token` is waited for.
+    `old_mx` is JSON (domains.life.OldMx). `holds` is what held it at the last look, `check_again_at` when to look next.
     """
 
     __tablename__ = "domains"
@@ -54,8 +58,31 @@ class Domain(Base):
     dns_target: Mapped[str] = mapped_column(default="", server_default="")
     kinds: Mapped[str] = mapped_column(default="", server_default="")
     settings: Mapped[str] = mapped_column(default="{}", server_default="{}")
+    state: Mapped[str] = mapped_column(default="cutover", server_default="cutover")
+    state_since: Mapped[float] = mapped_column(default=_now, server_default="0")
+    proof: Mapped[str] = mapped_column(default="operator", server_default="operator")
+    token: Mapped[str] = mapped_column(default="", server_default="")
+    came_from: Mapped[str] = mapped_column(default="", server_default="")
+    refusal: Mapped[str] = mapped_column(default="", server_default="")
+    old_mx: Mapped[str] = mapped_column(default="{}", server_default="{}")
+    holds: Mapped[str] = mapped_column(default="", server_default="")
+    checked_at: Mapped[float | None]
+    check_again_at: Mapped[float | None]
 
     tenant: Mapped[Tenant] = relationship(lazy="joined")
+
+
+class Claim(Base):
+    """Another tenant's claim to a domain that one has already: it is theirs who proves it."""
+
+    __tablename__ = "domain_claims"
+    __table_args__ = (UniqueConstraint("name", "tenant_id", name="uq_domain_claims_name_tenant_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    tenant_id: Mapped[int] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    token: Mapped[str]
+    created_at: Mapped[float] = mapped_column(default=_now)
 
 
 class Account(Base):
@@ -163,3 +190,16 @@ class OwnedRecord(Base):
     words: Mapped[str] = mapped_column(default="")
     target: Mapped[str]
     made_at: Mapped[float] = mapped_column(default=_now)
+
+
+class Audit(Base):
+    """What was done: `who` by the name on the host, `scope` what it was done to ("domain:a.test"), `detail` JSON."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float] = mapped_column(default=_now, index=True)
+    who: Mapped[str]
+    verb: Mapped[str]
+    scope: Mapped[str] = mapped_column(index=True)
+    detail: Mapped[str] = mapped_column(default="{}")
