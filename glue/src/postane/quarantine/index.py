@@ -98,15 +98,14 @@ class Index:
         found = self.choose(Selection(ids=(str(item),)))
         return found[0] if found else None
 
-    def waiting(self, mailbox: str, limit: int) -> list[Item]:
-        """What is held for a mailbox, newest first."""
+    def waiting(self, mailbox: str, until: float, limit: int) -> tuple[list[Item], int]:
+        """What is held for a mailbox of what came up to a time: the newest of it, newest first, and how many in all."""
+        where = " WHERE mailbox = ? AND received_at <= ? AND state = 'held' AND sending = ''"
         with self._read() as db:
-            rows = db.execute(
-                f"{_SELECT} WHERE mailbox = ? AND state = 'held' AND sending = ''"
-                " ORDER BY received_at DESC, id DESC LIMIT ?",
-                (mailbox, limit),
-            ).fetchall()
-        return [_item(row) for row in rows]
+            count = db.execute(f"SELECT COUNT(*) FROM items{where}", (mailbox, until)).fetchone()[0]  # noqa: S608
+            order = " ORDER BY received_at DESC, id DESC LIMIT ?"
+            rows = db.execute(f"{_SELECT}{where}{order}", (mailbox, until, limit)).fetchall()
+        return [_item(row) for row in rows], count
 
     def has_text(self, spool_ids: Sequence[str]) -> set[str]:
         """Those that a row still needs the text of."""

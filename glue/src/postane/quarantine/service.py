@@ -306,7 +306,7 @@ class Service:
             days=own.keep / _DAY,
             language=own.language,
             now=now,
-            all=urljoin(base, f"q/{seal(key, Token('list', 0, mailbox, expires))}"),
+            all=urljoin(base, f"q/{seal(key, Token('list', int(now), mailbox, expires))}"),
         )
         return digest.build(facts, link)
 

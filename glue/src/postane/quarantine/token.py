@@ -2,9 +2,10 @@
 
     version 1 · action 1 · expiry 8 · item 8 · mailbox (UTF-8), then HMAC-SHA256 over it (RFC 2104), all in base64url
 
-Whoever has a link may do this one thing with this one message until it expires, and nothing else (`list`, of item 0:
-see what waits for the mailbox, with a link for each); without the host's key no link can be made or changed.
-Times are seconds since the epoch.
+Whoever has a link may do this one thing with this one message until it expires, and nothing else; without the host's
+key no link can be made or changed. Times are seconds since the epoch.
+For `list` the item is a time: the link shows what came for the mailbox until then, with links for each. Later mail it
+does not show: the address may be somebody else's by then.
 """
 
 from __future__ import annotations

@@ -193,11 +193,10 @@ class Links:
         return token.action == "release" and item.filter in self._config.quarantine.operator_only
 
     def _list(self, token: Token, words: Words) -> Response[str]:
-        """All that waits for the mailbox, newest first, each with links that live as long as this one."""
+        """What came for the mailbox before the link was made, newest first; its links live as long as this one."""
         store = quarantine.open_store(self._config)
         try:
-            items = store.index.waiting(token.mailbox, _LISTED)
-            count = store.index.count(quarantine.selection(account=token.mailbox, state="held"))
+            items, count = store.index.waiting(token.mailbox, token.item, _LISTED)
         finally:
             store.close()
         key, operator_only = self._key(), self._config.quarantine.operator_only

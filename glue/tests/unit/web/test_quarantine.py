@@ -130,7 +130,8 @@ def test_delete_once(world: World) -> None:
 
 def test_a_page_with_all_that_waits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.store.index.add([make_fresh(3, filter="clamav"), make_fresh(4)], most_octets=1 << 40, most_items=100)
-    link = world.link("list", 0)
+    world.store.index.add([make_fresh(5, received_at=1_800_000_000.0)], most_octets=1 << 40, most_items=100)
+    link = world.link("list", 1_799_999_999)  # the last one came later
     page = world.client.get(link)
     assert page.status_code == 200
     assert "3 messages wait for ayse@demo.test" in page.text
