@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from postane.config.load import WrongValueError
 from postane.config.model import Config
 from postane.core.address import Address
 from postane.core.envelope import Envelope, Recipient
@@ -54,7 +55,11 @@ def listed(config: Config) -> list[Listed]:
     used = list(config.filters.use)
     found = []
     for name in [*used, *sorted(set(places) - set(used))]:
-        kind = registry.filter_class(name)
+        try:
+            kind = registry.filter_class(name)
+        except WrongValueError as error:  # somebody's package is broken: that is what has to be seen
+            found.append(Listed(name, name in used, (), places.get(name, ""), error.message))
+            continue
         purpose = (kind.options_type.__doc__ or "").strip().partition("\n")[0]
         found.append(Listed(name, name in used, kind.phases(), places[name], purpose))
     return found

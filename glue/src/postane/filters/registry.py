@@ -51,10 +51,12 @@ def filter_class(name: str) -> type[Filter[Options]]:
     module, _, attribute = places[name].partition(":")
     try:
         found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise WrongValueError("filters.use", f"the filter {name!r} cannot be loaded: {error}") from error
+    except Exception as error:  # a package may do anything when it is imported
+        raise WrongValueError("filters.use", f"the filter {name!r} cannot be loaded: {error!r}") from error
     if not (isinstance(found, type) and issubclass(found, Filter)):
         raise WrongValueError("filters.use", f"{places[name]} is no subclass of postane.filters.base.Filter")
+    if found.name != name:  # the log, the metrics and the marks on a message speak of it by its own
+        raise WrongValueError("filters.use", f"{places[name]} has the name {found.name!r} and not {name!r}")
     return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from postane.admin.filters import listed
 from postane.config.load import load, parse
 from postane.config.model import Config, Filters
 from postane.core.errors import ConfigError
@@ -48,19 +49,32 @@ def test_one_of_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "others" / "__init__.py").write_text(
         "from postane.filters.base import Filter, Options\n"
         "class Mine(Filter):\n    name = 'mine'\n    async def connect(self, peer): raise ValueError\n"
+        "class Nameless(Mine):\n    name = ''\n"
         "Rubbish = 7\n"
     )
+    (tmp_path / "others" / "raises.py").write_text("raise RuntimeError('boom')\n")
     info = tmp_path / "others-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1\n")
     (info / "entry_points.txt").write_text(
         "[postane.filters]\nmine = others:Mine\nodd = others:Rubbish\ngone = nowhere:X\n"
+        "nameless = others:Nameless\nraises = others.raises:X\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     assert [one.name for one in made(Filters(use=("mine",)))] == ["mine"]
-    for broken, words in (("odd", "is no subclass"), ("gone", "cannot be loaded")):
+    faults = {
+        "odd": "is no subclass",
+        "gone": "cannot be loaded",
+        "nameless": "has the name ''",
+        "raises": "cannot be loaded: .*boom",
+    }
+    for broken, words in faults.items():
         with pytest.raises(ConfigError, match=f"f.yml:2: filters.use: .*{words}"):
             parse(f"{HEAD}filters: {{use: [{broken}]}}", "f.yml", registry.check)
+    # A package that is broken hides none of the others.
+    purposes = {one.name: one.purpose for one in listed(parse(HEAD, "f.yml", registry.check))}
+    assert "cannot be loaded" in purposes["raises"]
+    assert purposes["rspamd"] == "Spam scoring by Rspamd."
 
 
 @pytest.mark.parametrize(
