@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -105,8 +105,7 @@ class InFlight:
 
     def settle(self, living: Container[str], oldest: str) -> None:
         """After the first look into the spool: forgets what is done. `oldest` is the lowest id that lives, or ""."""
-        for message_id in [one for one in self._left if one not in living]:
-            self.forget(message_id)
+        self.over((one, True) for one in [one for one in self._left if one not in living])
         if self._doubt and (not oldest or oldest[:_TIME] > self._doubt):
             self._doubt = ""
             self._store(self._head(), 0)
@@ -126,25 +125,31 @@ class InFlight:
         at = self._slots[message_id] = self._free.pop()
         self._store(_mark(message_id), at)
 
-    def end(self, message_id: str) -> None:
-        """A delivery of it is over and its outcome is on the disk. What was left in doubt stays so until it is done."""
-        count = self._counts.pop(message_id, 0) - 1
-        if count > 0:
-            self._counts[message_id] = count
-        elif message_id not in self._left:
-            self._unmark(message_id)
+    def over(self, ended: Iterable[tuple[str, bool]]) -> None:
+        """Deliveries that are over, and whether the message is done; both are on the disk.
 
-    def forget(self, message_id: str) -> None:
-        """It is done, and that is on the disk."""
-        self._counts.pop(message_id, None)
-        self._left.discard(message_id)
-        self._unmark(message_id)
-
-    def _unmark(self, message_id: str) -> None:
-        at = self._slots.pop(message_id, None)
-        if at is not None:
-            self._store(bytes(_SLOT), at)
-            self._free.append(at)
+        What was left in doubt stays so until it is done.
+        """
+        freed = []
+        for message_id, done in ended:
+            count = self._counts.pop(message_id, 0) - 1
+            if done:
+                self._left.discard(message_id)
+            elif count > 0:
+                self._counts[message_id] = count
+                continue
+            elif message_id in self._left:
+                continue
+            if (at := self._slots.pop(message_id, None)) is not None:
+                freed.append(at)
+        # Slots are given out in turn, so what ends together mostly lies together: a write for all, not one for each.
+        freed.sort()
+        begin = 0
+        for number, at in enumerate(freed, 1):
+            if number == len(freed) or freed[number] != at + _SLOT:
+                self._store(bytes((number - begin) * _SLOT), freed[begin])
+                begin = number
+        self._free += reversed(freed)
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -46,6 +46,7 @@ JOURNAL_SUFFIX = ".jnl"
 IN_FLIGHT = "inflight"
 _FREE_KEPT = 4  # free files a worker's folder keeps for its next segments
 _RESIDENT = 4 * 1024 * 1024  # octets of a segment that are read before its pages are given back
+_PAUSE = 0.005  # seconds between two looks at the spool: workers commit a thousand times a second
 _RACY = 1_000_000_000  # nanoseconds
 _NOTHING = Progress()  # of all that were never tried
 
@@ -251,7 +252,7 @@ class SpoolView:
         self._next_sync: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
         self._fifo = os.open(root / WAKE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        asyncio.get_running_loop().add_reader(self._fifo, self._on_wake)
+        self._waited = 0.0  # when `wait` last ended
         self._orphans_seen = 0.0
 
     # -- reading --------------------------------------------------------------------------------------------------
@@ -405,11 +406,7 @@ class SpoolView:
             self._gone = gone + self._gone
             self._over = over + self._over
             raise TemporaryError(f"the queue's journal cannot be written: {error}") from error
-        for message_id, done in over:
-            if done:
-                self._flight.forget(message_id)
-            else:
-                self._flight.end(message_id)
+        self._flight.over(over)
         # A segment stays known until its file has lost its name: a poll meanwhile must not read it anew.
         spent = [path for path, segment in self._segments.items() if segment.spent]
         if spent:
@@ -428,10 +425,19 @@ class SpoolView:
         return self._writer.new_id()
 
     async def wait(self, timeout: float) -> None:  # noqa: ASYNC109 (the port's name)
-        # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the wake-up.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(timeout, 0.001)):
-                await self._woken.wait()
+        loop = asyncio.get_running_loop()
+        # Under load one look finds what many commits brought; a lone message is seen at once.
+        await asyncio.sleep(self._waited + _PAUSE - loop.time())
+        # Only now is it listened to: a worker that calls meanwhile does not wake this process.
+        loop.add_reader(self._fifo, self._on_wake)
+        try:
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the wake-up.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(timeout, 0.001)):
+                    await self._woken.wait()
+        finally:
+            loop.remove_reader(self._fifo)
+            self._waited = loop.time()
         self._woken.clear()
 
     def _on_wake(self) -> None:
@@ -441,7 +447,6 @@ class SpoolView:
 
     async def close(self) -> None:
         await self.sync()
-        asyncio.get_running_loop().remove_reader(self._fifo)
         await self._writer.close()
         for segment in self._segments.values():
             segment.close()

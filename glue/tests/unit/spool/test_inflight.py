@@ -36,7 +36,7 @@ def test_nothing_is_in_doubt_before_the_first_run(tmp_path: Path, first: InFligh
 def test_killed_process_leaves_the_names_of_what_was_under_way(tmp_path: Path, first: InFlight) -> None:
     for one in (A, B, C):
         first.begin(one)
-    first.end(B)
+    first.over([(B, False)])
     # Nothing is closed: as kill -9.
     second = made(tmp_path)
     assert [one for one in (A, B, C) if second.doubtful(one)] == [A, C]
@@ -45,10 +45,10 @@ def test_killed_process_leaves_the_names_of_what_was_under_way(tmp_path: Path, f
 def test_two_deliveries_of_one_message_end_one_by_one(tmp_path: Path, first: InFlight) -> None:
     first.begin(A)
     first.begin(A)
-    first.end(A)
+    first.over([(A, False)])
     assert made(tmp_path).doubtful(A)
     first = made(tmp_path)
-    first.forget(A)
+    first.over([(A, True)])
     assert not made(tmp_path).doubtful(A)
 
 
@@ -61,10 +61,10 @@ def test_doubt_lasts_until_the_message_is_done(tmp_path: Path, first: InFlight) 
     second = made(tmp_path)
     second.settle({A}, A)
     second.begin(A)
-    second.end(A)
+    second.over([(A, False)])
     third = made(tmp_path)
     assert third.doubtful(A), "another recipient of it may have been under way in the first run"
-    third.forget(A)
+    third.over([(A, True)])
     assert not made(tmp_path).doubtful(A)
 
 
@@ -96,11 +96,22 @@ def test_many_at_once_and_over_again(tmp_path: Path, first: InFlight) -> None:
     assert all(first.doubtful(one) for one in ids)
     size = (tmp_path / "inflight").stat().st_size
     for _ in range(3):
-        for one in ids:
-            first.forget(one)
+        first.over((one, True) for one in ids)
         for one in ids:
             first.begin(one)
     assert (tmp_path / "inflight").stat().st_size == size, "places are used again"
+
+
+def test_what_ends_together_is_struck_out_and_nothing_else(tmp_path: Path, first: InFlight) -> None:
+    ids = [an_id(number) for number in range(40)]
+    for one in ids:
+        first.begin(one)
+    gone = {*ids[:5], ids[7], *ids[20:33], ids[39]}
+    first.over((one, number % 2 == 0) for number, one in enumerate(ids) if one in gone)
+    for one in ids[:3]:  # places are given out again
+        first.begin(one)
+    second = made(tmp_path)
+    assert [one for one in ids if second.doubtful(one)] == [*ids[:3], *(one for one in ids if one not in gone)]
 
 
 def test_full_disk_leaves_marks_in_memory_and_doubt_behind(
@@ -125,7 +136,7 @@ def test_disk_that_goes_read_only_leaves_doubt_and_stops_nothing(
     first.begin(A)
     monkeypatch.setattr(os, "pwrite", refuse)
     first.begin(B)
-    first.end(A)
-    first.forget(B)
+    first.over([(A, False)])
+    first.over([(B, True)])
     monkeypatch.undo()
     assert made(tmp_path).doubtful(EARLIER)

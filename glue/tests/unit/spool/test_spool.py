@@ -236,6 +236,10 @@ async def test_the_queue_is_woken(tmp_path: Path) -> None:
     assert not waiting.done()
     await put(writer, b"x")
     await asyncio.wait_for(waiting, 5)
+    await put(writer, b"y")  # nobody listens at this moment
+    await asyncio.wait_for(view.wait(30), 5)
+    with pytest.raises(TimeoutError):  # one call, one waking
+        await asyncio.wait_for(view.wait(30), 0.05)
     await view.close()
     await writer.close()
 
