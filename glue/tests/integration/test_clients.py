@@ -69,7 +69,8 @@ def test_outlook_is_led_to_tls_and_told_the_same(host: Host) -> None:
 def test_the_profile_is_signed_by_the_host(host: Host, tmp_path: Path) -> None:
     signed = tmp_path / "signed"
     signed.write_bytes(octets(host, json.loads(ACCESS.read_text())["mobileconfig"]))
-    command = ["openssl", "cms", "-verify", "-inform", "DER", "-in", signed, "-CAfile", host.ca, "-purpose", "any"]
+    command = ["openssl", "cms", "-verify", "-inform", "DER", "-in", str(signed), "-CAfile", str(host.ca)]
+    command += ["-purpose", "any"]
     profile = plistlib.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     (mail,) = profile["PayloadContent"]
     assert (mail["IncomingMailServerHostName"], mail["IncomingMailServerPortNumber"]) == (host.name, 993)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+import msgspec
 from sqlalchemy import select
 
 from postane.admin.names import domain_name
@@ -13,6 +15,16 @@ from postane.clients.dns import name_records, srv_records, text_records
 from postane.clients.model import Service, Setup, make_setup
 from postane.dns.records import Record
 from postane.storage.schema import Domain
+
+# Where a domain may stand in its life for its people to be told, and for a policy: while the MX is another's, none.
+_WITH_POLICY = frozenset({"cutover", "hardened", "suspended", "leaving"})
+_TOLD = _WITH_POLICY | {"verified", "shadow"}
+
+
+class _Wishes(msgspec.Struct):
+    """What is read of a domain's own settings; the rest is for others."""
+
+    mta_sts: Literal["", "off", "none", "testing", "enforce"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +53,17 @@ class ClientsView:
 
 
 def setup_of(site: Site, domain: str) -> Setup | None:
-    """The model of a domain (A-labels) whose mail is here now, else None."""
+    """The model of a domain (A-labels) that is proved and active here, else None."""
     with site.database.session() as session:
-        if session.scalar(select(Domain.id).where(Domain.name == domain, Domain.active)) is None:
-            return None
-    return make_setup(domain, site.config)
+        row = session.scalar(select(Domain).where(Domain.name == domain, Domain.active, Domain.state.in_(_TOLD)))
+        return None if row is None else _setup(site, row)
 
 
 def show(site: Site, name: str) -> ClientsView:
     """Also for a domain that is switched off, which nobody is told of. Raises NotFoundError."""
     key = domain_name(name)
     with site.database.session() as session:
-        hosted_domain(session, key)
-    setup = make_setup(key, site.config)
+        setup = _setup(site, hosted_domain(session, key))
     return ClientsView(
         domain=setup.domain,
         shown=setup.shown,
@@ -66,6 +76,12 @@ def show(site: Site, name: str) -> ClientsView:
         records=(*srv_records(setup), *name_records(setup), *text_records(setup)),
         mta_sts=tuple(mta_sts.policy_text(setup.mta_sts).splitlines()) if setup.mta_sts else (),
     )
+
+
+def _setup(site: Site, row: Domain) -> Setup:
+    if row.state not in _WITH_POLICY:
+        return make_setup(row.name, site.config, mode="off")
+    return make_setup(row.name, site.config, mode=msgspec.json.decode(row.settings, type=_Wishes).mta_sts or None)
 
 
 def _ways(setup: Setup) -> tuple[Way, ...]:

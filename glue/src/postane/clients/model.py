@@ -96,10 +96,11 @@ class Setup:
         return parts.hostname or self.host, parts.port or 443
 
 
-def make_setup(domain: str, config: Config, *, mode: MtaStsMode | None = None) -> Setup:
-    """The model for a hosted domain (A-labels). `mode` is the domain's own for MTA-STS, where it has one."""
+def make_setup(domain: str, config: Config, *, mode: MtaStsMode | Literal["off"] | None = None) -> Setup:
+    """The model for a hosted domain (A-labels). `mode` is the domain's own for MTA-STS, if any; off: none."""
     settings, host = config.clients, config.host
     beside = host_domain(host)
+    chosen = mode or settings.mta_sts
     return Setup(
         domain=domain,
         shown=shown_domain(domain),
@@ -111,7 +112,7 @@ def make_setup(domain: str, config: Config, *, mode: MtaStsMode | None = None) -
         webmail=_url(settings.webmail, f"https://webmail.{beside}/"),
         help=_url(settings.help, ""),
         url=(settings.url or f"https://panel.{beside}").rstrip("/"),
-        mta_sts=MtaSts(mode or settings.mta_sts, (host,), settings.mta_sts_max_age),
+        mta_sts=None if chosen == "off" else MtaSts(chosen, (host,), settings.mta_sts_max_age),
     )
 
 

@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import json
 import plistlib
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,14 +23,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from litestar.testing import TestClient
 from msgspec.structs import replace
+from sqlalchemy import select
 
 from postane.admin import account, clients, domain
 from postane.admin.site import Site
 from postane.clients.autodiscover import OUTLOOK, REQUEST, RESPONSE
 from postane.clients.dns import srv_records, text_records
-from postane.clients.model import Setup, make_setup
+from postane.clients.model import MtaSts, MtaStsMode, Setup, make_setup
+from postane.clients.mta_sts import policy_id
 from postane.config.model import Clients, Config, Tls
 from postane.dns.records import text_of
+from postane.storage.schema import Domain
 from postane.web.app import make_app
 
 IDN = "xn--mze-hoa.example"
@@ -76,7 +80,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     write_certificate(folder)
     site = Site(made.config)
     site.database.upgrade()
-    for name in ("demo.test", "müze.example", "off.test"):
+    for name in ("demo.test", "müze.example", "off.test", "moving.test"):
         domain.add(site, name)
     domain.set_active(site, "off.test", False)
     account.add(site, "ayse@demo.test", "secret-word")
@@ -392,6 +396,37 @@ def test_a_new_certificate_is_taken_up(world: World) -> None:
     verified(world, world.get(ask).content)
     write_certificate(world.folder)
     verified(world, world.get(ask).content)
+
+
+@pytest.mark.parametrize(
+    ("state", "wishes", "autoconfig", "policy"),
+    [
+        ("claimed", "{}", 404, None),
+        ("removed", "{}", 404, None),
+        ("shadow", "{}", 200, None),  # the MX is another's
+        ("cutover", "{}", 200, "testing"),
+        ("hardened", '{"mta_sts": "enforce", "dmarc": "reject"}', 200, "enforce"),
+        ("hardened", '{"mta_sts": "off"}', 200, None),
+        ("leaving", '{"mta_sts": "none"}', 200, "none"),
+    ],
+)
+def test_where_a_domain_stands(world: World, state: str, wishes: str, autoconfig: int, policy: str | None) -> None:
+    with Site(world.config).database.change() as session:
+        row = session.scalars(select(Domain).where(Domain.name == "moving.test")).one()
+        row.state, row.settings = state, wishes
+    assert world.get("/mail/config-v1.1.xml", "autoconfig.moving.test").status_code == autoconfig
+    answer = world.get("/.well-known/mta-sts.txt", "mta-sts.moving.test")
+    if policy is None:
+        assert answer.status_code == 404
+    else:
+        assert f"mode: {policy}" in answer.text.splitlines()
+
+
+def test_a_policy_has_an_id_of_its_own() -> None:
+    modes: tuple[MtaStsMode, ...] = ("testing", "enforce")
+    ids = {policy_id(MtaSts(mode, ("mail.host.test",), age)) for mode in modes for age in (1, 2)}
+    assert len(ids) == 4
+    assert all(re.fullmatch("[a-z0-9]{1,32}", one) for one in ids)
 
 
 def test_services_that_are_not_there(world: World) -> None:
