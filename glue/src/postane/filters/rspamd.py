@@ -9,6 +9,7 @@ What can fail: Rspamd is down, late or answers nonsense. Then the filter raises,
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -66,14 +67,22 @@ class Rspamd(base.Filter[Options]):
         self._client = Client(options.url, options.connections)
 
     async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict:
-        headers = question(peer, envelope, self.tools.host, body.size)
-        status, said = await self._client.post("/checkv2", headers, body.chunks())
-        if status != 200:
-            raise ServiceMissingError(f"Rspamd answers {status}: {said[:200]!r}")
-        return verdict(_decode(said), self.options)
+        # Policies that differ in what follows from the answer share it.
+        name = f"rspamd {self.options.url}"
+        answer = await self.tools.once(envelope.id, name, lambda: self._scan(peer, envelope, body))
+        return verdict(answer, self.options)
 
     async def close(self) -> None:
         self._client.close()
+
+    async def _scan(self, peer: Peer, envelope: Envelope, body: Body) -> _Answer:
+        """Ends by itself: nobody may be left who waits for it. Raises TimeoutError, ServiceMissingError."""
+        headers = question(peer, envelope, self.tools.host, body.size)
+        async with asyncio.timeout(self.options.timeout):
+            status, said = await self._client.post("/checkv2", headers, body.chunks())
+        if status != 200:
+            raise ServiceMissingError(f"Rspamd answers {status}: {said[:200]!r}")
+        return _decode(said)
 
 
 def question(peer: Peer, envelope: Envelope, host: str, size: int) -> list[tuple[str, str]]:

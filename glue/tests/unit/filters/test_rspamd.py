@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from postane.filters.pipeline import Pipeline
 from postane.filters.rspamd import Options, Rspamd, _Answer, question, verdict
 from postane.spool.draft import Draft
 
-TOOLS = Tools("mx.test", Dns(), lambda: 0.0)
 PEER = Peer(Service.SMTP, "192.0.2.1", 4711, "client.test", True, "TLSv1.3 TLS_AES_256_GCM_SHA384")
 ENVELOPE = Envelope("01ID", "", (Recipient("b@y.test", "B@y.test"), Recipient("c@y.test")), 1.5)
 
@@ -108,6 +108,7 @@ def judged(
     server: Server | None,
     tmp_path: Path,
     work: Callable[[Pipeline, Draft], Awaitable[Any]] | None = None,
+    others: Sequence[dict[str, Any]] = ({},),
     **options: Any,
 ) -> Any:
     body = Draft(tmp_path, "01ID", 1000)
@@ -122,7 +123,8 @@ def judged(
         if server is not None:
             listening = await asyncio.start_unix_server(server.serve, f"{tmp_path}/s")
             url = f"{tmp_path}/s"
-        pipeline = Pipeline([Rspamd(Options(url=url, **options), TOOLS)])
+        tools = Tools("mx.test", Dns(), lambda: 0.0)
+        pipeline = Pipeline([Rspamd(Options(url=url, **(options | more)), tools) for more in others])
         try:
             return await (work or once)(pipeline, body)
         finally:
@@ -137,7 +139,7 @@ def test_the_message_goes_over_a_kept_connection(tmp_path: Path) -> None:
     server = Server(msgspec.json.encode({"action": "no action", "score": 1.5, "is_skipped": False}))
 
     async def thrice(pipeline: Pipeline, draft: Draft) -> list[Verdict]:
-        return [await pipeline.data(PEER, ENVELOPE, draft) for _ in range(3)]
+        return [await pipeline.data(PEER, replace(ENVELOPE, id=f"id{number}"), draft) for number in range(3)]
 
     verdicts = judged(server, tmp_path, thrice)
     assert [one.score for one in verdicts] == [1.5] * 3
@@ -145,6 +147,14 @@ def test_the_message_goes_over_a_kept_connection(tmp_path: Path) -> None:
     assert server.asked[0].startswith(b"POST /checkv2 HTTP/1.1\r\n")
     assert b"Rcpt: B@y.test\r\nRcpt: c@y.test\r\n" in server.asked[0]
     assert server.asked[0].endswith(b"\r\n\r\nSubject: hello\r\n\r\n" + b"x" * 3000 + b"\r\n")
+
+
+def test_policies_that_differ_in_what_follows_share_the_answer(tmp_path: Path) -> None:
+    server = Server(msgspec.json.encode({"action": "reject", "score": 20}))
+    said = judged(server, tmp_path, others=[{"reject": False}, {"reject": True}, {"header": False}])
+    assert said.decision is Decision.REJECT
+    assert said.score == 60
+    assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize(
