@@ -18,7 +18,7 @@ from postane.admin import quarantine
 from postane.admin.site import Site
 from postane.config.load import load
 from postane.config.model import Config
-from postane.core.errors import NotFoundError
+from postane.core.errors import NotFoundError, PermanentError
 from postane.quarantine.items import Selection
 from postane.web.app import make_app
 from support.dev import Dev
@@ -93,7 +93,7 @@ def test_deleted_and_restored_and_sent_elsewhere(dev: Dev, config: Config) -> No
     assert quarantine.release(config, wanted, by="ali", to="user2@demo.test").count == 1
     wait_for(lambda: len(mails(dev, "user2")) == 1)
     assert not mails(dev, "user1")
-    with pytest.raises(Exception, match=r"nobody@demo\.test"):
+    with pytest.raises(PermanentError, match=r"nobody@demo\.test"):
         quarantine.release(config, wanted, by="ali", to="nobody@demo.test")
 
 

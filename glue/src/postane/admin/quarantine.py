@@ -16,7 +16,7 @@ from msgspec import Struct
 from postane.admin.queue import ask
 from postane.config.model import Config
 from postane.core.address import Address, normal_domain
-from postane.core.errors import ConfigError, NotFoundError, PostaneError, TemporaryError
+from postane.core.errors import ConfigError, NotFoundError, PermanentError, PostaneError, TemporaryError
 from postane.core.ports import Now
 from postane.filters.rspamd_learn import Kind, learn, password_in
 from postane.quarantine import reading
@@ -220,10 +220,10 @@ def _teach(config: Config, items: Sequence[Item], kind: Kind) -> list[str]:
 
 
 def _ask(config: Config, request: Request) -> Answer:
-    """Raises ServiceMissingError if no queue process answers."""
+    """Raises ServiceMissingError if no queue process answers, PermanentError or TemporaryError if it cannot."""
     answer = msgspec.json.decode(ask(Path(config.runtime), msgspec.json.encode(request)), type=Answer)
     if answer.error:
-        raise TemporaryError(answer.error)
+        raise (PermanentError if answer.permanent else TemporaryError)(answer.error)
     return answer
 
 

@@ -33,10 +33,11 @@ class DigestView(Struct, frozen=True):
 class Answer(Struct, frozen=True, omit_defaults=True):
     """`count` were changed, or would be; `items` shows them as they were before. `failed` tells what was not done.
 
-    `error` is one sentence: then nothing was done.
+    `error` is one sentence: then nothing was done, and `permanent` says that it will not go well by waiting.
     """
 
     error: str = ""
+    permanent: bool = False
     count: int = 0
     items: tuple[Item, ...] = ()
     failed: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ import msgspec
 from postane.config.model import Quarantine
 from postane.core.address import Address
 from postane.core.envelope import Envelope, Notify, Recipient
-from postane.core.errors import AddressError, NotFoundError, PostaneError, TemporaryError
+from postane.core.errors import AddressError, NotFoundError, PermanentError, PostaneError, TemporaryError
 from postane.core.ports import Body, Now, Resolved
 from postane.observe.log import get_logger
 from postane.observe.metrics import Metrics
@@ -144,7 +144,7 @@ class Service:
         except msgspec.DecodeError as error:
             return msgspec.json.encode(Answer(error=f"the request is not understood: {error}"))
         except PostaneError as error:
-            return msgspec.json.encode(Answer(error=str(error)))
+            return msgspec.json.encode(Answer(error=str(error), permanent=isinstance(error, PermanentError)))
         except Exception:
             log.error("a request of the operator failed", exc_info=True)
             return msgspec.json.encode(Answer(error="the quarantine could not do it; the queue's log says why"))

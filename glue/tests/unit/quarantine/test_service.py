@@ -181,7 +181,8 @@ def test_where_a_released_message_goes(world: World) -> None:
         assert answer.count == 1
         assert len(answer.failed) == 2
         assert "there is no mailbox gone@demo.test" in answer.failed[0]
-        assert "no mailbox nobody@demo.test" in (await world.ask(do="release", to="nobody@demo.test")).error
+        nobody = await world.ask(do="release", to="nobody@demo.test")
+        assert ("no mailbox nobody@demo.test" in nobody.error, nobody.permanent) == (True, True)
         assert "local@domain" in (await world.ask(do="release", to="rubbish")).error
         assert (await world.ask(do="release", to="abuse@elsewhere.test")).count == 3
 
