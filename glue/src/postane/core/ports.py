@@ -25,13 +25,15 @@ class Resolved:
     `known_domain`: the domain is hosted here. `targets`: where mail for the address goes, aliases already followed
     (local mailboxes by their key, remote addresses as given); empty with a known domain means: no such mailbox.
     `tenant` owns the domain. `policies` holds, by the address of a target, what its tenant, domain and account want
-    of the filters (see filters.policies), the widest first; a target that is not there has no wishes.
+    of the filters (see filters.policies), the widest first; a target that is not there has no wishes. `closed`: the
+    domain is suspended and takes nothing, for now ("4xx") or at all ("5xx").
     """
 
     known_domain: bool
     targets: tuple[Recipient, ...] = ()
     tenant: str = ""
     policies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    closed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

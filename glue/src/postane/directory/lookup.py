@@ -8,6 +8,11 @@ What one process changes every other sees within a quarter of a second (SQLite) 
 Reserved names: postmaster@ and abuse@ of a hosted domain always reach somebody (RFC 5321 section 4.5.1, RFC 2142):
 the account or alias of that name if there is one, else the oldest account of the domain, else the oldest account of
 the tenant, else of the host. postmaster@<host> itself, and the bare <postmaster>, reach the oldest account of all.
+
+Where a domain stands in its life (domains.life) decides what of this holds. One that nobody has proved is as foreign
+as any that is not here, and so are its people. Verified or in shadow its mail lies elsewhere yet: only accounts and
+aliases that are here by name are ours, all other names of it are foreign. A suspended one takes nothing and lets nobody
+in; what is on the way to its mailboxes already still arrives.
 """
 
 from __future__ import annotations
@@ -260,8 +265,9 @@ def _any_right(password: str, hashes: list[str]) -> bool:
 # -- the look-up itself: one state of the database, no memory ---------------------------------------------------------
 
 _DOMAIN = """
-    SELECT domains.id, domains.tenant_id, domains.active, tenants.name
-    FROM domains JOIN tenants ON tenants.id = domains.tenant_id WHERE domains.name = :name"""
+    SELECT domains.id, domains.tenant_id, domains.active, tenants.name, domains.state, domains.refusal
+    FROM domains JOIN tenants ON tenants.id = domains.tenant_id
+    WHERE domains.name = :name AND domains.state NOT IN ('claimed', 'removed')"""
 # An account has the number 0, an alias its own. The domain is known to be active when this is asked.
 _NAMES = """
     SELECT address, 0 FROM accounts WHERE address IN (:whole, :bare) AND active
@@ -269,18 +275,21 @@ _NAMES = """
 _TARGETS = "SELECT address FROM alias_targets WHERE alias_id = :alias ORDER BY position"
 _OLDEST = """
     SELECT accounts.address FROM accounts JOIN domains ON domains.id = accounts.domain_id
-    WHERE accounts.active AND domains.active {} ORDER BY accounts.id LIMIT 1"""
+    WHERE accounts.active AND domains.active AND domains.state NOT IN ('claimed', 'suspended', 'removed') {}
+    ORDER BY accounts.id LIMIT 1"""
 _MAILBOX = """
     SELECT 1 FROM accounts JOIN domains ON domains.id = accounts.domain_id
-    WHERE accounts.address = :address AND accounts.active AND domains.active"""
+    WHERE accounts.address = :address AND accounts.active AND domains.active
+    AND domains.state NOT IN ('claimed', 'removed')"""
 _CREDENTIALS = """
     SELECT credentials.hash, tenants.name FROM accounts
     JOIN domains ON domains.id = accounts.domain_id JOIN tenants ON tenants.id = domains.tenant_id
     JOIN credentials ON credentials.account_id = accounts.id
-    WHERE accounts.address = :address AND accounts.active AND domains.active"""
+    WHERE accounts.address = :address AND accounts.active AND domains.active
+    AND domains.state NOT IN ('claimed', 'suspended', 'removed')"""
 _SIBLINGS = """
     SELECT siblings.name FROM domains JOIN domains AS siblings ON siblings.tenant_id = domains.tenant_id
-    WHERE domains.name = :domain ORDER BY siblings.name"""
+    WHERE domains.name = :domain AND siblings.state NOT IN ('claimed', 'removed') ORDER BY siblings.name"""
 _ANY_POLICY = "SELECT 1 FROM policies LIMIT 1"
 _POLICIES = """
     SELECT document, 0 FROM policies JOIN domains ON policies.tenant_id = domains.tenant_id
@@ -294,6 +303,9 @@ _KEYS = """
     SELECT dkim_keys.selector, dkim_keys.algorithm, dkim_keys.public_key
     FROM dkim_keys JOIN domains ON domains.id = dkim_keys.domain_id
     WHERE domains.name = :name AND dkim_keys.active ORDER BY dkim_keys.id"""
+
+
+_ELSEWHERE = ("verified", "shadow")  # the mail of names that are not here
 
 
 def resolve(ask: Ask, address: Address, host: str, separator: str = "+") -> Resolved:
@@ -310,9 +322,9 @@ def resolve(ask: Ask, address: Address, host: str, separator: str = "+") -> Reso
         if address.key_domain == host and address.key_local in RESERVED:
             return Resolved(True, tuple(Recipient(oldest) for oldest in _oldest_account(ask, None)))
         return Resolved(address.key_domain == host)
-    _, _, active, tenant = domain
-    if not active:
-        return Resolved(True, (), tenant)
+    _, _, active, tenant, state, refusal = domain
+    if not active or state == "suspended":
+        return Resolved(True, (), tenant, closed=refusal if active else "")
     asked = address
     ends: dict[str, Recipient] = {}
     followed: set[int] = set()
@@ -323,8 +335,14 @@ def resolve(ask: Ask, address: Address, host: str, separator: str = "+") -> Reso
         if domain is None:
             ends.setdefault(address.key, Recipient(str(address), kind="remote"))
             continue
-        account, alias = _step(ask, address, domain, separator) if domain[2] else ("", 0)
-        if account:
+        away = domain[4] in _ELSEWHERE
+        there = domain[2] and domain[4] != "suspended"
+        account, alias = _step(ask, address, domain, separator, by_name=away) if there else ("", 0)
+        if away and there and not (account or alias):
+            if address is asked:
+                return Resolved(False)
+            ends.setdefault(address.key, Recipient(str(address), kind="remote"))
+        elif account:
             ends.setdefault(account, Recipient(account))
         elif alias and alias not in followed:
             followed.add(alias)
@@ -361,8 +379,11 @@ def _wishes(ask: Ask, address: str, domain: str) -> tuple[str, ...]:
     return wishes
 
 
-def _step(ask: Ask, address: Address, domain: Row, separator: str) -> tuple[str, int]:
-    """What an address of an active domain stands for, one step: an account's address, or an alias's number, or not."""
+def _step(ask: Ask, address: Address, domain: Row, separator: str, *, by_name: bool) -> tuple[str, int]:
+    """What an address of an active domain stands for, one step: an account's address, or an alias's number, or not.
+
+    `by_name`: neither reserved names nor a catch-all take what is not there by name.
+    """
     bare = address.without_tag(separator)
     whole, rest = address.key, f"*@{address.key_domain}"
     found: dict[tuple[str, bool], int] = {}
@@ -373,6 +394,8 @@ def _step(ask: Ask, address: Address, domain: Row, separator: str) -> tuple[str,
             return name, 0
         if (name, True) in found:
             return "", found[name, True]
+    if by_name:
+        return "", 0
     if bare.key_local in RESERVED:
         for oldest in _oldest_account(ask, domain):
             return oldest, 0

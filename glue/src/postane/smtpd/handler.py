@@ -34,6 +34,10 @@ log = get_logger("smtpd")
 SENDER_OK = Reply(250, "2.1.0", "Sender OK")
 RECIPIENT_OK = Reply(250, "2.1.5", "Recipient OK")
 NO_MAILBOX = Reply(550, "5.1.1", "No such mailbox here")
+CLOSED = {
+    "4xx": Reply(450, "4.2.1", "The domain takes no mail now; try again later"),
+    "5xx": Reply(550, "5.2.1", "The domain takes no mail"),
+}
 NO_RELAY = Reply(554, "5.7.1", "Relay access denied")
 NO_SUCH_DOMAIN = Reply(550, "5.1.2", "That domain cannot receive mail")
 NOT_YOUR_SENDER = Reply(553, "5.7.1", "The sender address does not belong to your login")
@@ -335,6 +339,11 @@ class MailHandler:
                 return NO_SUCH_DOMAIN
             resolved = Resolved(False, (Recipient(address=address, kind="remote"),))
         elif not resolved.targets:
+            if resolved.closed:
+                log.info(
+                    "recipient_refused", client_ip=server.ip, recipient=address, reply=str(CLOSED[resolved.closed])
+                )
+                return CLOSED[resolved.closed]
             if "unknown" in self._phases:
                 return self._judge_unknown(server, command.recipient)
             log.info("recipient_refused", client_ip=server.ip, recipient=address, reply=str(NO_MAILBOX))
