@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from postane.admin import domain
-from postane.cli import domain_clients, domain_dns, output
+from postane.cli import domain_clients, domain_dns, domain_plan, output
 from postane.cli.site import site
 
 app = typer.Typer(no_args_is_help=True)
@@ -82,3 +82,4 @@ def dkim(name: Name, as_json: output.Json = False) -> None:
 
 domain_dns.register(app)
 domain_clients.register(app)
+domain_plan.register(app)

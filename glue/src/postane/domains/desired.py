@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_address
 
+from postane.clients.pacc import LABEL as PACC_LABEL
 from postane.dns.records import SERVICES, TTL, Record, text_data
 from postane.domains.kinds import ALL, DUE, Kind
 from postane.domains.spf import VERSION, Ours
@@ -20,12 +21,16 @@ VERIFICATION_TAG = "postane-verification="
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service that clients look for by SRV; `port` 0 says that there is none (RFC 6186 section 3.4)."""
+    """A service that clients look for by SRV; `port` 0 says that there is none (RFC 6186 section 3.4).
+
+    `host` "" is the mail host.
+    """
 
     name: str
     port: int
     priority: int = 0
     weight: int = 1
+    host: str = ""
 
 
 # TLS from the first octet before STARTTLS, as RFC 8314 section 5.1 has it.
@@ -46,7 +51,8 @@ class Facts:
     "reject"); `delegation` is the provider's zone that the customer's CNAMEs lead into, "" for records in the domain's
     own zone. `spf` says how our servers are named: "mx", "a", "include:NAME" or "ip". `issuers` are those of our
     certificates. `tlsa` is the data of the host's TLSA records. `token` is the proof that is waited for, "" if none.
-    `reverse` tells for each address what name it has in the DNS, None where that is not known.
+    `pacc` is the text that vouches for the PACC document. `reverse` tells for each address what name it has in the DNS,
+    None where that is not known.
     """
 
     domain: str
@@ -66,6 +72,7 @@ class Facts:
     token: str = ""
     delegation: str = ""
     services: tuple[Service, ...] = CLIENT_SERVICES
+    pacc: str = ""
     ttl: int = TTL
     reverse: tuple[tuple[str, tuple[str, ...] | None], ...] = ()
 
@@ -101,6 +108,7 @@ def desired(facts: Facts) -> list[Wanted]:
         (Kind.AUTOCONFIG, _clients),
         (Kind.AUTODISCOVER, _clients),
         (Kind.SRV, _srv),
+        (Kind.PACC, _pacc),
         (Kind.CAA, _caa),
         (Kind.TLSA, _tlsa),
         (Kind.VERIFICATION, _verification),
@@ -233,7 +241,19 @@ def _srv(facts: Facts, kind: Kind) -> list[Wanted]:
 
 
 def _srv_data(facts: Facts, service: Service) -> str:
-    return f"{service.priority} {service.weight} {service.port} {facts.host}." if service.port else "0 0 0 ."
+    if not service.port:
+        return "0 0 0 ."
+    return f"{service.priority} {service.weight} {service.port} {service.host or facts.host}."
+
+
+def _pacc(facts: Facts, kind: Kind) -> list[Wanted]:
+    if not facts.pacc:
+        return []
+    name = f"{PACC_LABEL}.{facts.domain}"
+    return [
+        Wanted(Record(name, "CNAME", f"{facts.host}."), kind, "programs set themselves up from it (draft)"),
+        Wanted(Record(f"_{name}", "TXT", text_data(facts.pacc)), kind, "vouches for what they find there"),
+    ]
 
 
 def _caa(facts: Facts, kind: Kind) -> list[Wanted]:

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     AUTOCONFIG = "autoconfig"
     AUTODISCOVER = "autodiscover"
     SRV = "srv"
+    PACC = "pacc"  # a draft still: kept only where it is asked for
     CAA = "caa"
     TLSA = "tlsa"
     VERIFICATION = "verification"
@@ -33,6 +34,7 @@ class Kind(StrEnum):
 
 
 ALL = frozenset(Kind)
+DEFAULT = ALL - {Kind.PACC}
 
 # Before the owner has proved anything only the proof is due; before the MX is ours nothing may stand that would send
 # clients or servers to us for mail that lies elsewhere.
@@ -59,10 +61,10 @@ _SINGLE = {
 
 
 def chosen(names: Iterable[str]) -> frozenset[Kind]:
-    """The kinds of a list of words; empty: all. Raises ConfigError for a word that is none."""
+    """The kinds of a list of words; empty: the default ones. Raises ConfigError for a word that is none."""
     words = list(names)
     try:
-        return frozenset(map(Kind, words)) or ALL
+        return frozenset(map(Kind, words)) or DEFAULT
     except ValueError as error:
         raise ConfigError(f"{error} of record", hint=f"kinds are {', '.join(sorted(ALL))}") from error
 
@@ -78,4 +80,4 @@ def competes(kind: Kind, record: Record, standing: Record) -> bool:
     if kind in _SINGLE:
         text = text_of(standing.data).lower()
         return any(text == tag or text.startswith((f"{tag} ", f"{tag};")) for tag in _SINGLE[kind])
-    return kind in (Kind.MX, Kind.DKIM, Kind.SRV, Kind.ADDRESS, Kind.AUTOCONFIG, Kind.AUTODISCOVER)
+    return kind in (Kind.MX, Kind.DKIM, Kind.SRV, Kind.ADDRESS, Kind.AUTOCONFIG, Kind.AUTODISCOVER, Kind.PACC)

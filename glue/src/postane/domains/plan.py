@@ -63,7 +63,8 @@ class Line:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`zone` is where the records go, `names` those whose records `digest` covers, `before` what stood at the names
-    and types that are written to, whole sets; `made_at` seconds since the epoch.
+    and types that are written to, whole sets; `made_at` seconds since the epoch. `questions` (name, type) are those
+    that the world was asked.
     """
 
     domain: str
@@ -74,7 +75,7 @@ class Plan:
     digest: str
     before: tuple[Record, ...] = ()
     made_at: float = 0.0
-    format: int = FORMAT
+    questions: tuple[tuple[str, str], ...] = ()
 
     @property
     def remove(self) -> tuple[Record, ...]:
@@ -87,7 +88,8 @@ class Plan:
         stays = set(self.before) - set(self.remove)
         return tuple(one for one in dict.fromkeys(come) if one not in stays)
 
-    def __bool__(self) -> bool:
+    @property
+    def changes(self) -> bool:
         """True if there is anything to do."""
         return bool(self.remove or self.add)
 
@@ -119,6 +121,10 @@ def make_plan(
     work = _Work(wanted, world, owned, merged, frozenset(take), text_limit)
     lines = [line for one in work.wanted for line in work.line(one)]
     lines += work.leftovers(frozenset(kinds))
+    for why, unknown in work.unknown.items():
+        others = f" and {len(unknown) - 1} more names" if len(unknown) > 1 else ""
+        reason = f"what stands at {unknown[0]}{others} is not known: {why}"
+        lines.append(Line(Action.CONFLICT, None, reason, ways_out=("plan again when the DNS answers",)))
     for trouble in world.trouble:
         action = Action.CONFLICT if trouble.finding is Finding.SUFFIX else Action.TOLD
         lines.append(Line(action, None, trouble.text, ways_out=trouble.ways_out))
@@ -159,22 +165,29 @@ def owned_after(plan: Plan, owned: Iterable[Owned], world: Snapshot) -> list[Own
     return list(found.values())
 
 
-def encode(plan: Plan) -> bytes:
+def encode(plans: Sequence[Plan]) -> bytes:
     """The file form: JSON."""
-    return msgspec.json.format(msgspec.json.encode(plan), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode({"format": FORMAT, "plans": plans}), indent=2) + b"\n"
 
 
-def decode(document: bytes) -> Plan:
-    """Raises PermanentError for what is no plan of this version."""
+def decode(document: bytes) -> list[Plan]:
+    """Raises PermanentError for what is no file of plans of this version."""
     try:
-        plan = msgspec.json.decode(document, type=Plan)
+        found = msgspec.json.decode(document, type=_Format).format
+        if found == FORMAT:
+            return msgspec.json.decode(document, type=_File).plans
     except msgspec.DecodeError as error:  # with it msgspec.ValidationError
-        raise PermanentError(
-            f"this is no plan: {error}", hint="`postane domain plan DOMAIN --out FILE` makes one"
-        ) from (error)
-    if plan.format != FORMAT:
-        raise PermanentError(f"a plan of format {plan.format}, and this version reads {FORMAT}", hint="plan again")
-    return plan
+        hint = "`postane domain plan DOMAIN --out FILE` makes one"
+        raise PermanentError(f"this is no file of plans: {error}", hint=hint) from error
+    raise PermanentError(f"plans of format {found}, and this version reads {FORMAT}", hint="plan again")
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
+class _File(_Format):
+    plans: list[Plan]
 
 
 class _Work:
@@ -197,15 +210,18 @@ class _Work:
         self.wanted = [one for one in wanted if not one.beside or self._foreign_beside(one)]
         self.keys = {canonical(one.record) for one in self.wanted}
         self.unanswered = {(one.name, one.type): one.why for one in world.unanswered}
+        # What stands at the place of an alias is asked for as addresses.
+        self.unanswered |= {(one.name, "CNAME"): one.why for one in world.unanswered if one.type == "A"}
         self.replaced: set[tuple[str, str, str]] = set()
+        self.unknown: dict[str, list[str]] = {}
 
     def line(self, wanted: Wanted) -> list[Line]:
         record = wanted.record
         if wanted.told:
             return [Line(Action.TOLD, wanted.kind, wanted.reason, record)]
         if why := self.unanswered.get((record.name, record.type)):
-            line = Line(Action.CONFLICT, wanted.kind, f"what stands there is not known: {why}", record)
-            return [replace(line, ways_out=("plan again when the DNS answers",))]
+            self.unknown.setdefault(why, []).append(record.name)
+            return []
         rivals = tuple(
             one
             for one in self.world.at(record.name)

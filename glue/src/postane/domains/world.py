@@ -156,7 +156,7 @@ class World:
         """One address a server: those in the zone itself come along, others are asked for. Raises TemporaryError."""
         found: list[tuple[str, str]] = []
         failed = ""
-        for server, glue in list(servers)[:_MAX_SERVERS]:
+        for server, glue in sorted(servers)[:_MAX_SERVERS]:
             addresses = glue
             try:
                 addresses = addresses or await self._resolver.addresses(server)

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from postane.domains.desired import Facts, delegated, desired, ours_in_spf, tlsa_data
+from postane.domains.desired import Facts, Service, delegated, desired, ours_in_spf, tlsa_data
 from postane.domains.kinds import ALL, Kind
 
 FACTS = Facts(
@@ -127,6 +127,21 @@ def test_with_delegation_names_lead_into_our_zone_and_are_there() -> None:
         )
     }
     assert delegated(FACTS) == []
+
+
+def test_what_clients_are_told_is_taken_as_it_is() -> None:
+    services = (
+        Service("_imaps._tcp", 1993, 0, 5),
+        Service("_pop3s._tcp", 0),
+        Service("_autodiscover._tcp", 443, 0, 1, "p.test"),
+    )
+    found = lines(replace(FACTS, kinds=frozenset({Kind.SRV, Kind.PACC}), services=services, pacc="v=PACC0"))
+    assert found[:3] == [
+        "srv _imaps._tcp.shop.test SRV 0 5 1993 mail.host.test.",
+        "srv _pop3s._tcp.shop.test SRV 0 0 0 .",
+        "srv _autodiscover._tcp.shop.test SRV 0 1 443 p.test.",
+    ]
+    assert [line.split()[2] for line in found[3:]] == ["CNAME", "TXT"]
 
 
 def test_reverse_names_are_told_where_they_are_not_right() -> None:

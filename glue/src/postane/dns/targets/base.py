@@ -34,10 +34,13 @@ class Change:
 
 
 class Target(Protocol):
-    """`writable` is False where a person has to do it. `text_limit`: longest TXT it takes, 0 for any."""
+    """`writable` is False where a person has to do it; `whole_zones` is True for a server that has a zone for each
+    domain, with nothing in it but what Postane put there. `text_limit`: longest TXT it takes, 0 for any.
+    """
 
     name: str
     writable: bool
+    whole_zones: bool
     text_limit: int
 
     async def read(self, zone: str) -> list[Record] | None:

@@ -18,6 +18,7 @@ class KnotTarget:
     """`apex` gives the SOA and NS records of a zone that is new here."""
 
     writable = True
+    whole_zones = True
 
     def __init__(self, name: str, knot: Knot, apex: Callable[[str], Sequence[Record]], text_limit: int = 0) -> None:
         self.name = name

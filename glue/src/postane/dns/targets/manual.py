@@ -12,6 +12,7 @@ class Manual:
     """The customer's DNS keeper. What stands there is read from the domain's own servers instead."""
 
     writable = False
+    whole_zones = False
 
     def __init__(self, name: str = "manual", text_limit: int = 0) -> None:
         self.name = name

@@ -39,6 +39,7 @@ class Rfc2136:
     """`key` is None for a server that goes by addresses."""
 
     writable = True
+    whole_zones = False
 
     def __init__(
         self,

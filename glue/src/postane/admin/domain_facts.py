@@ -1,0 +1,213 @@
+"""What the records of hosted domains follow from: configuration, directory, and the host's own certificate.
+
+A domain's own settings go before those of the configuration. Many domains are read in a few questions.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from postane.admin.names import domain_name
+from postane.admin.site import Change, Site, hosted_domain
+from postane.clients import mta_sts, pacc
+from postane.clients.model import make_setup
+from postane.core.address import normal_domain
+from postane.core.errors import ConfigError, NotFoundError
+from postane.directory.key import Key
+from postane.dns.records import Record
+from postane.domains.desired import Facts, Service, tlsa_data
+from postane.domains.kinds import Kind, chosen
+from postane.domains.plan import Owned
+from postane.storage.schema import DkimKey, Domain, OwnedRecord
+
+_AT_ONCE = 500  # names in one question to the database
+
+Row = TypeVar("Row", DkimKey, OwnedRecord)
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A domain's own wishes; "" or 0 leaves it to the configuration. In the directory as JSON (domains.settings)."""
+
+    spf: str = ""
+    dmarc: Literal["", "none", "quarantine", "reject"] = ""
+    dmarc_reports: str = ""
+    tls_reports: str = ""
+    mta_sts: Literal["", "off", "none", "testing", "enforce"] = ""
+    delegation: str = ""
+    token: str = ""
+    ttl: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A hosted domain as the directory has it. `id` is its row, `target` the name of the target, "" for the default."""
+
+    id: int
+    facts: Facts
+    target: str
+    owned: tuple[Owned, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DomainDns:
+    """What a domain has of its own; "" or [] leaves it to the configuration."""
+
+    domain: str
+    target: str
+    kinds: tuple[str, ...]
+    settings: Settings
+
+
+def known(site: Site, names: Sequence[str] | None) -> list[Known]:
+    """The domains of these names (A-labels), in this order; None: all that are hosted. Raises NotFoundError."""
+    with site.database.session() as session:
+        rows = _rows(session, names)
+        ids = [row.id for row in rows]
+        keys = _grouped(session, DkimKey, ids)
+        owned = _grouped(session, OwnedRecord, ids)
+        tlsa = _tlsa(site)
+        return [
+            Known(
+                row.id,
+                _facts(site, row, keys[row.id], tlsa),
+                row.dns_target,
+                tuple(map(_owned, owned[row.id])),
+            )
+            for row in rows
+        ]
+
+
+def change(
+    site: Site, name: str, target: str | None, kinds: Iterable[str] | None, settings: dict[str, object]
+) -> Change[DomainDns]:
+    """Sets what is named and leaves the rest. Raises ConfigError for an unknown target, kind or value."""
+    if target and target not in site.config.dns.targets and target not in ("knot", "manual"):
+        raise ConfigError(
+            f"dns.targets has no {target!r}", hint=f"it has {', '.join(site.config.dns.targets) or 'none'}"
+        )
+    words = None if kinds is None else sorted(chosen(kinds)) if (kinds := list(kinds)) else []
+    with site.database.change() as session:
+        row = hosted_domain(session, domain_name(name))
+        before = _view(row)
+        try:
+            merged = msgspec.convert(msgspec.to_builtins(before.settings) | settings, Settings)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{name}: {error}") from error
+        _spf(merged.spf)
+        row.settings = msgspec.json.encode(merged).decode()
+        row.dns_target = row.dns_target if target is None else target
+        row.kinds = row.kinds if words is None else " ".join(words)
+        after = _view(row)
+    return Change(after != before, after)
+
+
+def save_owned(session: Session, domain_id: int, target: str, owned: Iterable[Owned]) -> None:
+    """Makes these the rows of the domain; those that stay keep their time."""
+    wanted = list(owned)
+    for row in session.scalars(select(OwnedRecord).where(OwnedRecord.domain_id == domain_id)):
+        mine = _owned(row)
+        if mine in wanted:
+            wanted.remove(mine)
+        else:
+            session.delete(row)
+    for own in wanted:
+        record = own.record
+        row = OwnedRecord(domain_id=domain_id, kind=str(own.kind), name=record.name, type=record.type, data=record.data)
+        row.ttl, row.words, row.target = record.ttl, " ".join(own.words), target
+        session.add(row)
+
+
+def _rows(session: Session, names: Sequence[str] | None) -> list[Domain]:
+    if names is None:
+        return list(session.scalars(select(Domain).where(Domain.active).order_by(Domain.name)))
+    found: dict[str, Domain] = {}
+    for start in range(0, len(names), _AT_ONCE):
+        query = select(Domain).where(Domain.name.in_(names[start : start + _AT_ONCE]))
+        found |= {row.name: row for row in session.scalars(query)}
+    for name in names:
+        if name not in found:
+            raise NotFoundError(f"{name} is not hosted here", hint=f"postane domain add {name}")
+    return [found[name] for name in dict.fromkeys(names)]
+
+
+def _grouped(session: Session, table: type[Row], ids: Sequence[int]) -> dict[int, list[Row]]:
+    """The rows of each domain."""
+    found: dict[int, list[Row]] = defaultdict(list)
+    for start in range(0, len(ids), _AT_ONCE):
+        query = select(table).where(table.domain_id.in_(ids[start : start + _AT_ONCE])).order_by(table.id)
+        for row in session.scalars(query):
+            found[row.domain_id].append(row)
+    return found
+
+
+def _facts(site: Site, row: Domain, keys: Iterable[DkimKey], tlsa: tuple[str, ...]) -> Facts:
+    config, own = site.config, _settings(row)
+    defaults = config.domains
+    mode = own.mta_sts or config.clients.mta_sts
+    setup = make_setup(row.name, config, mode=mode if mode != "off" else None)
+    services = [Service(f"_{one.name}._tcp", one.port, one.priority, one.weight, one.host) for one in setup.services]
+    services += [Service(f"_{name}._tcp", 0) for name in setup.missing]
+    name, port = setup.url_host
+    services.append(Service("_autodiscover._tcp", port, 0, 1, name))
+    return Facts(
+        domain=row.name,
+        host=normal_domain(config.host),
+        keys=tuple(
+            (key.selector, Key.of("", row.name, key.selector, key.algorithm, key.public_key, True).record)
+            for key in keys
+            if key.active
+        ),
+        addresses=config.dns.addresses,
+        state=getattr(row, "state", "cutover"),
+        kinds=chosen(row.kinds.split() or defaults.kinds),
+        spf=_spf(own.spf or defaults.spf),
+        dmarc=own.dmarc or defaults.dmarc,
+        dmarc_reports=own.dmarc_reports or defaults.dmarc_reports,
+        mta_sts=mode,
+        mta_sts_id=mta_sts.policy_id(setup.mta_sts) if setup.mta_sts else "",
+        tls_reports=own.tls_reports or defaults.tls_reports,
+        issuers=defaults.issuers,
+        tlsa=tlsa,
+        token=own.token,
+        delegation=own.delegation or defaults.delegation,
+        services=tuple(services),
+        pacc=pacc.digest_text(setup),
+        ttl=own.ttl or defaults.ttl,
+    )
+
+
+def _tlsa(site: Site) -> tuple[str, ...]:
+    """None where the certificate cannot be read: who runs this need not be allowed to."""
+    try:
+        return (tlsa_data(Path(site.config.tls.certificate).read_bytes()),)
+    except (OSError, ValueError):
+        return ()
+
+
+def _spf(word: str) -> str:
+    if word in ("", "mx", "a", "ip") or (word.startswith("include:") and " " not in word):
+        return word
+    raise ConfigError(f"spf: {word!r} is not mx, a, ip or include:NAME")
+
+
+def _settings(row: Domain) -> Settings:
+    try:
+        return msgspec.json.decode(row.settings, type=Settings)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"the settings of {row.name} cannot be read: {error}") from error
+
+
+def _owned(row: OwnedRecord) -> Owned:
+    return Owned(Record(row.name, row.type, row.data, row.ttl), Kind(row.kind), tuple(row.words.split()))
+
+
+def _view(row: Domain) -> DomainDns:
+    return DomainDns(row.name, row.dns_target, tuple(row.kinds.split()), _settings(row))

@@ -1,0 +1,346 @@
+"""What hosted domains should have in the DNS, beside what stands there; and the carrying out of it.
+
+Rows of what is going to be ours are written before a target is changed and set right after: whoever is killed in
+between leaves rows without records, which the next run puts in, and never a record that nobody knows to be ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+from postane.admin import dns_targets
+from postane.admin.domain_facts import Known, known, save_owned
+from postane.admin.names import domain_name
+from postane.admin.site import Site
+from postane.config.model import Dns
+from postane.core.address import normal_domain
+from postane.core.errors import PostaneError, TemporaryError, UsageError
+from postane.dns.authority import Authority
+from postane.dns.records import canonical, wanted
+from postane.dns.resolver import Resolver
+from postane.dns.targets.base import Change, Target, WorldChangedError, apply_many, read_many
+from postane.domains import spf
+from postane.domains.desired import Wanted, desired
+from postane.domains.kinds import Kind
+from postane.domains.plan import Action, Owned, Plan, decode, encode, foreign_spf, make_plan, owned_after
+from postane.domains.snapshot import Finding, Snapshot, Trouble
+from postane.domains.world import World
+from postane.filters.auth import dialogue
+from postane.filters.auth.public_suffix import by_list
+
+AT_ONCE = 50  # domains that are looked at
+BATCH = 100  # domains whose rows are written together
+_SERVER_SECONDS = 3.0  # for one question to one server
+_SPF_SECONDS = 20.0
+
+Told = Callable[[int, int], None]
+"""Progress: done, of how many."""
+
+
+def _silent(_done: int, _of: int) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The plan of a domain, or why there is none. `snapshot` and `owned` are what it was made from."""
+
+    domain: str
+    plan: Plan | None
+    error: PostaneError | None = None
+    snapshot: Snapshot | None = None
+    owned: tuple[Owned, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """`state`: done, unchanged, manual (a person has to), failed. `conflicts` are left to the operator."""
+
+    domain: str
+    state: str
+    plan: Plan | None = None
+    conflicts: int = 0
+    error: PostaneError | None = None
+
+
+def plan(
+    site: Site, names: Sequence[str] | None, *, take: Collection[Kind] = (), told: Told = _silent
+) -> list[Planned]:
+    """Plans for these domains; None: for all. Raises NotFoundError, ConfigError."""
+    rows = known(site, None if names is None else [domain_name(name) for name in names])
+    return asyncio.run(_Run(site).plans(rows, frozenset(take), told))
+
+
+def apply(site: Site, planned: Sequence[Planned], *, told: Told = _silent) -> list[Applied]:
+    """Carries out plans that were just made."""
+    return asyncio.run(_Run(site).carry_out(planned, told))
+
+
+def apply_file(site: Site, document: bytes, *, dry_run: bool = False, told: Told = _silent) -> list[Applied]:
+    """Carries out plans of a file: just what they say, and of each nothing if its world has changed since.
+
+    Raises PermanentError for what is no such file, NotFoundError for a domain that is not hosted.
+    """
+    plans = decode(document)
+    return asyncio.run(_Run(site).from_file(plans, dry_run, told))
+
+
+def to_file(planned: Sequence[Planned]) -> bytes:
+    """The file form of what has been planned."""
+    return encode([one.plan for one in planned if one.plan is not None])
+
+
+def kinds(words: Sequence[str]) -> frozenset[Kind]:
+    """The kinds of `--take`. Raises UsageError."""
+    try:
+        return frozenset(map(Kind, words))
+    except ValueError as error:
+        raise UsageError(f"--take: {error} of record") from error
+
+
+class _Run:
+    """One run: its resolvers, targets, and what they have already said."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self._targets: dict[str, Target] = {}
+        settings = site.config.domains
+        self._resolver = Resolver(site.config.dns)
+        others = [
+            (name, Resolver(Dns(nameservers=(name,), timeout=site.config.dns.timeout))) for name in settings.resolvers
+        ]
+        self._world = World(
+            self._resolver, Authority(_SERVER_SECONDS), by_list(), others, seconds=settings.look_timeout
+        )
+        self._reverse: dict[str, tuple[str, ...] | None] = {}
+
+    async def plans(self, rows: Sequence[Known], take: frozenset[Kind], told: Told) -> list[Planned]:
+        rows = await self._with_reverse(rows)
+        wants = [desired(row.facts) for row in rows]
+        asked = [_questions(want, row.owned) for want, row in zip(wants, rows, strict=True)]
+        snapshots = await self._see(rows, asked, told)
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def one(row: Known, want: list[Wanted], snapshot: Snapshot | PostaneError) -> Planned:
+            if isinstance(snapshot, PostaneError):
+                return Planned(row.facts.domain, None, snapshot)
+            async with turns:
+                return await self._plan(row, want, snapshot, take)
+
+        made = await asyncio.gather(*map(one, rows, wants, snapshots))
+        return [
+            replace(planned, plan=replace(planned.plan, questions=tuple(questions))) if planned.plan else planned
+            for planned, questions in zip(made, asked, strict=True)
+        ]
+
+    async def from_file(self, plans: Sequence[Plan], dry_run: bool, told: Told) -> list[Applied]:
+        rows = [
+            replace(row, target=plan.target)
+            for row, plan in zip(known(self.site, [plan.domain for plan in plans]), plans, strict=True)
+        ]
+        snapshots = await self._see(rows, [plan.questions for plan in plans], _silent)
+        planned = []
+        for row, plan, snapshot in zip(rows, plans, snapshots, strict=True):
+            error = snapshot if isinstance(snapshot, PostaneError) else None
+            if isinstance(snapshot, Snapshot) and snapshot.digest(plan.names) != plan.digest:
+                error = WorldChangedError(
+                    f"the records of {plan.domain} have changed since the plan was made",
+                    hint=f"postane domain plan {plan.domain}",
+                )
+            world = snapshot if isinstance(snapshot, Snapshot) else None
+            planned.append(Planned(plan.domain, None if error else plan, error, world, row.owned))
+        if dry_run:
+            return [would(one) for one in planned]
+        return await self.carry_out(planned, told)
+
+    async def carry_out(self, planned: Sequence[Planned], told: Told) -> list[Applied]:
+        done: list[Applied] = []
+        for start in range(0, len(planned), BATCH):
+            done += await self._carry_out(planned[start : start + BATCH])
+            told(len(done), len(planned))
+        return done
+
+    async def _carry_out(self, batch: Sequence[Planned]) -> list[Applied]:
+        changes: dict[str, list[Change]] = {}
+        before: list[tuple[Plan, list[Owned]]] = []
+        after: dict[str, tuple[Plan, list[Owned]]] = {}
+        for one in batch:
+            if (plan := one.plan) is None or one.snapshot is None or not self._target(plan.target).writable:
+                continue
+            rows = owned_after(plan, one.owned, one.snapshot)
+            if plan.changes or rows != list(one.owned):
+                after[plan.domain] = (plan, rows)
+            if plan.changes:
+                both = [*one.owned, *(row for row in rows if row not in one.owned)]
+                before.append((plan, both))
+                change = Change(plan.zone, plan.remove, plan.add, plan.before)
+                changes.setdefault(plan.target, []).append(change)
+        self._save(before)
+        errors: dict[tuple[str, str], PostaneError | None] = {}
+        for name, several in changes.items():
+            for zone, error in (await apply_many(self._target(name), several)).items():
+                errors[name, zone] = error
+        applied = [self._outcome(one, errors) for one in batch]
+        restored = {one.domain: one.owned for one in batch}
+        settled = []
+        for result in applied:
+            if result.domain not in after:
+                continue
+            plan, rows = after[result.domain]
+            if isinstance(result.error, TemporaryError):
+                continue  # it may be there or not: the next run looks
+            settled.append((plan, list(restored[result.domain]) if result.error else rows))
+        self._save(settled)
+        return applied
+
+    def _outcome(self, one: Planned, errors: dict[tuple[str, str], PostaneError | None]) -> Applied:
+        plan = one.plan
+        if plan is None:
+            return Applied(one.domain, "failed", error=one.error)
+        conflicts = len(plan.of(Action.CONFLICT))
+        if not plan.changes:
+            return Applied(one.domain, "unchanged", plan, conflicts)
+        if not self._target(plan.target).writable:
+            return Applied(one.domain, "manual", plan, conflicts)
+        error = errors.get((plan.target, plan.zone))
+        return Applied(one.domain, "failed" if error else "done", plan, conflicts, error)
+
+    def _save(self, rows: Sequence[tuple[Plan, list[Owned]]]) -> None:
+        if not rows:
+            return
+        ids = {row.facts.domain: row.id for row in known(self.site, [plan.domain for plan, _ in rows])}
+        with self.site.database.change() as session:
+            for plan, owned in rows:
+                save_owned(session, ids[plan.domain], plan.target, owned)
+
+    async def _see(
+        self, rows: Sequence[Known], asked: Sequence[Sequence[tuple[str, str]]], told: Told
+    ) -> list[Snapshot | PostaneError]:
+        """What stands: at a target that can be read, else at the domain's own servers."""
+        turns = asyncio.Semaphore(AT_ONCE)
+        count = 0
+
+        async def look(row: Known, questions: Sequence[tuple[str, str]]) -> Snapshot:
+            nonlocal count
+            async with turns:
+                found = await self._world.look(row.facts.domain, questions)
+            count += 1
+            told(count, len(rows))
+            return found
+
+        looks = await asyncio.gather(*map(look, rows, asked))
+        found: list[Snapshot | PostaneError] = list(looks)
+        places: dict[str, list[int]] = {}
+        for at, row in enumerate(rows):
+            try:
+                target = self._target(row.target)
+            except PostaneError as error:
+                found[at] = error
+                continue
+            if target.writable:
+                places.setdefault(target.name, []).append(at)
+        for name, several in places.items():
+            zones = [self._zone(rows[at], looks[at]) for at in several]
+            contents = await read_many(self._target(name), list(dict.fromkeys(zones)))
+            for at, zone in zip(several, zones, strict=True):
+                held = contents[zone]
+                if isinstance(held, PostaneError):
+                    found[at] = held
+                elif held is not None:
+                    found[at] = _at_target(looks[at], zone, name, tuple(held))
+        return found
+
+    async def _plan(self, row: Known, want: list[Wanted], snapshot: Snapshot, take: frozenset[Kind]) -> Planned:
+        facts, target = row.facts, self._target(row.target)
+        owned = list(row.owned)
+        if target.whole_zones:
+            owned = _adopted(self.site, row, snapshot, owned)
+        ours = next((one.ours for one in want if one.ours is not None), None)
+        merged = None
+        if ours is not None:
+            texts = foreign_spf(facts.domain, snapshot, owned)
+            merged = await dialogue.run(spf.merge(facts.domain, texts, ours), self._resolver.ask, _SPF_SECONDS)
+        made = make_plan(
+            want,
+            snapshot,
+            owned,
+            merged=merged,
+            take=take,
+            kinds=facts.kinds,
+            target=target.name,
+            text_limit=target.text_limit,
+            now=time.time(),
+        )
+        made = replace(made, zone=self._zone(row, snapshot))
+        return Planned(facts.domain, made, None, snapshot, tuple(owned))
+
+    def _zone(self, row: Known, snapshot: Snapshot) -> str:
+        """Where the records go: the zone around the domain, but never one that is everybody's."""
+        if self._target(row.target).whole_zones or not snapshot.zone or not by_list()(snapshot.zone):
+            return row.facts.domain
+        return snapshot.zone
+
+    def _target(self, name: str) -> Target:
+        name = name or dns_targets.default_name(self.site)
+        if name not in self._targets:
+            self._targets[name] = dns_targets.target(self.site, name)
+        return self._targets[name]
+
+    async def _with_reverse(self, rows: Sequence[Known]) -> list[Known]:
+        """The names of our addresses, asked once, told with the first domain: they are the host's, not a domain's."""
+        found: list[tuple[str, tuple[str, ...] | None]] = []
+        for address in self.site.config.dns.addresses:
+            try:
+                found.append((address, await self._resolver.names(address)))
+            except TemporaryError:
+                found.append((address, None))
+        return [
+            replace(row, facts=replace(row.facts, reverse=() if at else tuple(found))) for at, row in enumerate(rows)
+        ]
+
+
+def _questions(want: Sequence[Wanted], owned: Sequence[Owned]) -> list[tuple[str, str]]:
+    """An alias is asked for as addresses: then whatever stands in its place shows too."""
+    records = [*(one.record for one in want if not one.told), *(one.record for one in owned)]
+    return list(dict.fromkeys((one.name, "A" if one.type == "CNAME" else one.type) for one in records))
+
+
+def _at_target(look: Snapshot, zone: str, name: str, held: tuple) -> Snapshot:  # type: ignore[type-arg]
+    """What the target has, with what the world says about the domain beside it."""
+    trouble = list(look.trouble)
+    ours = {one.data.rstrip(".").lower() for one in held if one.name == zone and one.type == "NS"}
+    if look.servers and ours and not ours & set(look.servers):
+        text = f"the world asks {', '.join(look.servers)} about {look.domain}: what {name} has is not seen there"
+        way = f"have the delegation changed to {', '.join(sorted(ours))} at the registrar"
+        trouble.append(Trouble(Finding.ELSEWHERE, text, (way,)))
+    return Snapshot(look.domain, zone, look.servers, tuple(sorted(held)), (), tuple(trouble), look.asked)
+
+
+def _adopted(site: Site, row: Known, snapshot: Snapshot, owned: list[Owned]) -> list[Owned]:
+    """With what `domain publish` put in, which keeps no rows: records that are just as it makes them."""
+    host = normal_domain(site.config.host)
+    made = {canonical(one): one for one in wanted(row.facts.domain, host, row.facts.keys, site.config.dns)}
+    rows = {canonical(one.record) for one in owned}
+    by_type = {"MX": Kind.MX, "A": Kind.ADDRESS, "AAAA": Kind.ADDRESS}
+    for record in snapshot.records:
+        key = canonical(record)
+        if key in made and key not in rows and record.type not in ("SOA", "NS"):
+            if record.type == "TXT":
+                kind = Kind.DKIM if "._domainkey." in record.name else Kind.DMARC
+                kind = Kind.SPF if record.name == row.facts.domain else kind
+            else:
+                kind = by_type[record.type]
+            owned = [*owned, Owned(record, kind)]
+    return owned
+
+
+def would(one: Planned) -> Applied:
+    """What carrying it out would do."""
+    if one.plan is None:
+        return Applied(one.domain, "failed", error=one.error)
+    return Applied(
+        one.domain, "would change" if one.plan.changes else "unchanged", one.plan, len(one.plan.of(Action.CONFLICT))
+    )
