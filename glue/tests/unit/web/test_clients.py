@@ -31,6 +31,7 @@ from postane.clients.autodiscover import OUTLOOK, REQUEST, RESPONSE
 from postane.clients.dns import srv_records, text_records
 from postane.clients.model import MtaSts, MtaStsMode, Setup, make_setup
 from postane.clients.mta_sts import policy_id
+from postane.clients.pacc import document
 from postane.config.model import Clients, Config, Tls
 from postane.dns.records import text_of
 from postane.storage.schema import Domain
@@ -90,26 +91,28 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def write_certificate(folder: Path) -> None:
-    """An authority, and the host's certificate from it, in the files that a real host has."""
+    """An authority, one below it that signs for hosts, and the host's certificate, in the files of a real host."""
     now = datetime.datetime.now(datetime.UTC)
-    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("Authority", "mail.host.test")]
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(3)]
+    names = [
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("Root", "Signer", "mail.host.test")
+    ]
     made = [
         x509.CertificateBuilder()
         .subject_name(names[which])
-        .issuer_name(names[0])
+        .issuer_name(names[max(which - 1, 0)])
         .public_key(keys[which].public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=which == 0, path_length=None), critical=True)
-        .sign(keys[0], SHA256())
-        for which in range(2)
+        .add_extension(x509.BasicConstraints(ca=which < 2, path_length=None), critical=True)
+        .sign(keys[max(which - 1, 0)], SHA256())
+        .public_bytes(Encoding.PEM)
+        for which in range(3)
     ]
-    pem = [one.public_bytes(Encoding.PEM) for one in made]
-    (folder / "ca.pem").write_bytes(pem[0])
-    (folder / "fullchain.pem").write_bytes(pem[1] + pem[0])
-    key = keys[1].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "ca.pem").write_bytes(made[0])
+    (folder / "fullchain.pem").write_bytes(made[2] + made[1])
+    key = keys[2].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / "privkey.pem").write_bytes(key)
 
 
@@ -435,6 +438,8 @@ def test_services_that_are_not_there(world: World) -> None:
     assert {one.data for one in srv_records(setup) if one.name.startswith("_imaps.")} == {"0 0 0 ."}
     assert setup.reading is not None
     assert setup.reading.protocol == "pop3"
+    protocols = json.loads(document(setup))["protocols"]
+    assert protocols == {"pop3": {"host": "mail.host.test"}}  # submission has STARTTLS alone
     assert setup.webmail == ""
 
 
