@@ -1,8 +1,9 @@
 """Asks Rspamd what it thinks of a message (its HTTP protocol, `/checkv2`).
 
 Rspamd is told what only the server knows: the peer's address and name, HELO, the envelope, who logged in.
-What it answers becomes a verdict: `reject` and `soft reject` are said to the peer, `add header` and `rewrite subject`
-mark the message as spam for the mailbox; `greylist` is not followed, since greylisting is a filter of its own.
+What it answers becomes a verdict: `reject` and `soft reject` are said to the peer; with `add header` and `rewrite
+subject` the message is suspect, and the recipient's policy says where such mail goes. `greylist` is not followed, since
+greylisting is a filter of its own.
 
 What can fail: Rspamd is down, late or answers nonsense. Then the filter raises, and the failure policy decides.
 """
@@ -109,8 +110,6 @@ def verdict(answer: _Answer, options: Options) -> Verdict:
     why = f"Rspamd: {answer.action}, score {answer.score:.2f} of {answer.required_score:.2f}: {symbols or 'no symbols'}"
     spam = answer.action in ("reject", "add header", "rewrite subject")
     headers = []
-    if spam:
-        headers.append(("X-Spam", "Yes"))
     if options.header:
         folded = "".join(f"\r\n\t{word}" for word in symbols.split())
         headers.append(
@@ -122,7 +121,7 @@ def verdict(answer: _Answer, options: Options) -> Verdict:
         decision, reply = Decision.REJECT, Reply(554, "5.7.1", words or "The message looks like spam")
     elif answer.action == "soft reject":
         decision, reply = Decision.DEFER, Reply(451, "4.7.1", words or "Not now; try again later")
-    return Verdict(decision, why, reply, tuple(headers), answer.score)
+    return Verdict(decision, why, reply, tuple(headers), answer.score, opinion=True)
 
 
 def _words(messages: Mapping[str, Any]) -> str:

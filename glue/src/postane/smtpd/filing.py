@@ -5,7 +5,8 @@ All recipients have one text but each may have a policy of its own, and the peer
 * one group that is to wait makes all wait: nobody gets the message twice;
 * the message is refused only if every group refuses it;
 * where some take it, those who refuse it have it withheld in their quarantine: a bounce to whoever the envelope names
-  would hit bystanders, and dropping it would lose a mail that got its 250.
+  would hit bystanders, and dropping it would lose a mail that got its 250;
+* what one of our users sends away is never withheld: nobody out there would hear of it, and the user reads the refusal.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from postane.core.verdict import Decision, Ruling, Verdict
 
 DEFERRED = Reply(451, "4.7.1", "Not now; try again later")
 REFUSED = Reply(554, "5.7.1", "Refused by policy")
+
+NOT_SENT = Reply(554, "5.7.1", "The message is suspect and is not sent")
 
 SPAM = ("X-Spam", "Yes")  # files a message into Junk (roles/dovecot)
 SUSPECT = "X-Postane-Suspect"
@@ -53,6 +56,9 @@ def file(rulings: Sequence[Ruling], *, own: bool) -> Refusal | list[Parcel]:
         refusing = [verdict for verdict in verdicts if verdict.decision is decision]
         if refusing and (decision is Decision.DEFER or len(refusing) == len(verdicts)):
             return Refusal(reply_of(refusing[0]) or DEFERRED, refusing[0].why)
+    for ruling in rulings:
+        if own and _is_withheld(ruling) and any(one.kind != "local" for one in ruling.recipients):
+            return Refusal(reply_of(ruling.verdict) or NOT_SENT, ruling.verdict.why)
     parcels: dict[_Key, list[Recipient]] = {}
     for ruling in rulings:
         for parcel in _parcels(ruling, own):
@@ -90,7 +96,7 @@ def _parcels(ruling: Ruling, own: bool) -> Iterable[Parcel]:
     verdict, recipients = ruling.verdict, ruling.recipients
     if verdict.decision is Decision.ACCEPT:
         return [Parcel(recipients, verdict.headers)]
-    if verdict.decision is Decision.REJECT or ruling.suspect == "quarantine":
+    if _is_withheld(ruling):
         return [_withheld(recipients, verdict)]
     marks: Headers = ((SUSPECT, _one_line(verdict.why)),)
     if ruling.suspect == "junk":
@@ -99,6 +105,12 @@ def _parcels(ruling: Ruling, own: bool) -> Iterable[Parcel]:
     away = tuple(one for one in recipients if one.kind != "local" and own)
     found = [Parcel(here, (*marks, *verdict.headers)), Parcel(away, verdict.headers)]
     return [parcel for parcel in found if parcel.recipients]
+
+
+def _is_withheld(ruling: Ruling) -> bool:
+    """What is said of a message that somebody takes."""
+    suspect = ruling.verdict.decision is Decision.QUARANTINE and ruling.suspect == "quarantine"
+    return suspect or ruling.verdict.decision is Decision.REJECT
 
 
 def _withheld(recipients: Iterable[Recipient], verdict: Verdict) -> Parcel:

@@ -67,6 +67,15 @@ def test_what_our_users_send_out_leaves_without_a_mark() -> None:
     assert (away.recipients, away.headers) == ((FAR,), SPAM.headers)
 
 
+@pytest.mark.parametrize(("verdict", "text"), [(SPAM, "The message is suspect and is not sent"), (NO, "Bad")])
+def test_or_is_refused_where_it_would_be_withheld_from_somebody_away(verdict: Verdict, text: str) -> None:
+    found = file([Ruling((FAR,), verdict, "quarantine"), Ruling((AYSE,), GOOD)], own=True)
+    assert found == Refusal(Reply(554, "5.7.1", text), verdict.why)
+    # Our own people look into their quarantine.
+    held, taken = filed(Ruling((AYSE,), verdict, "quarantine"), Ruling((FAR,), GOOD), own=True)
+    assert [one.kind for one in (*held.recipients, *taken.recipients)] == ["quarantine", "remote"]
+
+
 def test_many_reasons_do_not_make_many_copies() -> None:
     def spam(number: int) -> Verdict:
         return Verdict(Decision.QUARANTINE, f"reason {number}", headers=(("X-Score", str(number)),))
