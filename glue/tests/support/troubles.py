@@ -102,6 +102,9 @@ class Trouble(base.Filter[Options]):
         when, _, deed = sender.partition("@")[0].partition("-")
         return await do(deed if when == phase else "")
 
+    async def close(self):
+        await do("deaf")
+
 
 class TroubleSkipped(Trouble):
     """The same in the data phase alone, by another name: its failures are skipped, or refused."""
@@ -110,6 +113,9 @@ class TroubleSkipped(Trouble):
 
     async def connect(self, peer):
         return ACCEPT
+
+    async def close(self):
+        await do("exits")
 
     async def _in(self, phase, sender):
         when, _, deed = sender.partition("@")[0].partition("-")

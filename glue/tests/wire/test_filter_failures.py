@@ -37,6 +37,11 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
         assert worker(server) == first  # through all of it
         assert server.process is not None
         assert server.process.poll() is None
+        begun = time.monotonic()
+        assert server.stop() == 0  # tasks that let nobody cancel them are left behind
+        assert time.monotonic() - begun < 20
+        assert [word for word in ("left_behind", "filter_not_closed") if word not in server.log.read_text()] == []
+        assert "drain_timeout" not in server.log.read_text()
     finally:
         server.close()
 

@@ -73,7 +73,14 @@ def test_counters_go_on_through_reloads_and_deaths(tmp_path: Path) -> None:
         _send(dev, 2)
         _until(dev, 10)
         assert figures(dev, "postane_worker_ends", "why")[("died",)] == 1
-        command = [POSTANE, f"--config={dev.folder / 'postane.yml'}", "metrics", "show", "messages_accepted", "--json"]
+        command = [
+            str(POSTANE),
+            f"--config={dev.folder / 'postane.yml'}",
+            "metrics",
+            "show",
+            "messages_accepted",
+            "--json",
+        ]
         (shown,) = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
         assert shown["value"] == 10
         assert shown["labels"] == {"door": "smtp", "service": "smtpd"}

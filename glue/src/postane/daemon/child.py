@@ -8,12 +8,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import structlog
 import uvloop
 
 from postane.daemon.supervisor import ALIVE, READY, RETIRE, Pipes
+
+log = structlog.get_logger("daemon")
+
+_LEAVE = 2.0  # seconds that a process waits at its end for what does not end by itself
 
 
 class Stop:
@@ -60,6 +66,23 @@ class Stop:
         self._event.set()
 
 
+async def _leave() -> None:
+    """What is still under way ends, or is left behind: a task of a filter that lets nobody cancel it, or a thread that
+    does not come back, would keep the process for ever. All that has to be safe is safe by now.
+    """
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    ends = asyncio.ensure_future(asyncio.get_running_loop().shutdown_default_executor())
+    _, left = await asyncio.wait({*others, ends}, timeout=_LEAVE)
+    if left:
+        names = sorted(task.get_name() for task in left if isinstance(task, asyncio.Task))
+        log.warning("left_behind", tasks=names[:10], count=len(left))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
 def run(pipes: Pipes, body: Callable[[Stop], Awaitable[None]]) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -69,5 +92,6 @@ def run(pipes: Pipes, body: Callable[[Stop], Awaitable[None]]) -> None:
         loop.add_signal_handler(RETIRE, stop.retire)
         loop.add_reader(pipes.life, stop.now)
         await body(stop)
+        await _leave()
 
     uvloop.run(main())

@@ -33,6 +33,7 @@ log = get_logger("filters")
 
 _KEPT = 5_000  # policies and filters in memory
 _LAST_CALLS = 120.0  # seconds that a filter nobody uses any more has for calls under way
+_CLOSE = 5.0  # seconds for all filters to give back what they hold
 LISTS = "lists"
 _LEVEL = ("allow", "block")
 
@@ -88,8 +89,17 @@ class Policies:
         return known
 
     async def close(self) -> None:
-        for one in self._filters.values():
-            await one.close()
+        """Whatever a filter does at its end, the others come to theirs, and the worker to its own."""
+        closing = {asyncio.ensure_future(_closed(one)): one.name for one in self._filters.values()}
+        if not closing:
+            return
+        _, late = await asyncio.wait(closing, timeout=_CLOSE)
+        for task in late:
+            task.cancel()
+        for task in closing:
+            if task in late or task.cancelled() or task.result():
+                reason = "late" if task in late else "cancelled" if task.cancelled() else task.result()
+                log.error("filter_not_closed", filter=closing[task], reason=reason)
 
     def _make(self, settings: Filters) -> Policy:
         filters = [self._filter(kind, given) for kind, given in registry.options(settings)]
@@ -107,6 +117,17 @@ class Policies:
         else:
             self._filters.move_to_end(key)
         return found
+
+
+async def _closed(one: Filter[Options]) -> str:
+    """Why it could not be closed, "" if it could."""
+    try:
+        await one.close()
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # sys.exit too: in a task it would end the event loop
+        return repr(error)
+    return ""
 
 
 def check(settings: Filters, wishes: Sequence[str]) -> None:
