@@ -265,7 +265,8 @@ def _any_right(password: str, hashes: list[str]) -> bool:
 # -- the look-up itself: one state of the database, no memory ---------------------------------------------------------
 
 _DOMAIN = """
-    SELECT domains.id, domains.tenant_id, domains.active, tenants.name, domains.state, domains.refusal
+    SELECT domains.id, domains.tenant_id, domains.active, tenants.name,
+        domains.state, domains.refusal, domains.came_from
     FROM domains JOIN tenants ON tenants.id = domains.tenant_id
     WHERE domains.name = :name AND domains.state NOT IN ('claimed', 'removed')"""
 # An account has the number 0, an alias its own. The domain is known to be active when this is asked.
@@ -305,7 +306,13 @@ _KEYS = """
     WHERE domains.name = :name AND dkim_keys.active ORDER BY dkim_keys.id"""
 
 
-_ELSEWHERE = ("verified", "shadow")  # the mail of names that are not here
+def _is_away(domain: Row) -> bool:
+    """True if the domain's mail lies elsewhere yet, but for the names that are here; also suspended or leaving."""
+    return str(domain[6] or domain[4]).startswith(("verified", "shadow"))
+
+
+def _is_open(domain: Row) -> bool:
+    return bool(domain[2]) and domain[4] != "suspended"
 
 
 def resolve(ask: Ask, address: Address, host: str, separator: str = "+") -> Resolved:
@@ -322,9 +329,11 @@ def resolve(ask: Ask, address: Address, host: str, separator: str = "+") -> Reso
         if address.key_domain == host and address.key_local in RESERVED:
             return Resolved(True, tuple(Recipient(oldest) for oldest in _oldest_account(ask, None)))
         return Resolved(address.key_domain == host)
-    _, _, active, tenant, state, refusal = domain
-    if not active or state == "suspended":
-        return Resolved(True, (), tenant, closed=refusal if active else "")
+    tenant = domain[3]
+    if not _is_open(domain):
+        return (
+            Resolved(False) if _is_away(domain) else Resolved(True, (), tenant, closed=domain[5] if domain[2] else "")
+        )
     asked = address
     ends: dict[str, Recipient] = {}
     followed: set[int] = set()
@@ -335,10 +344,9 @@ def resolve(ask: Ask, address: Address, host: str, separator: str = "+") -> Reso
         if domain is None:
             ends.setdefault(address.key, Recipient(str(address), kind="remote"))
             continue
-        away = domain[4] in _ELSEWHERE
-        there = domain[2] and domain[4] != "suspended"
-        account, alias = _step(ask, address, domain, separator, by_name=away) if there else ("", 0)
-        if away and there and not (account or alias):
+        away = _is_away(domain)
+        account, alias = _step(ask, address, domain, separator, by_name=away) if _is_open(domain) else ("", 0)
+        if away and not (account or alias):
             if address is asked:
                 return Resolved(False)
             ends.setdefault(address.key, Recipient(str(address), kind="remote"))

@@ -1,6 +1,6 @@
 """Where a domain stands in its life, what holds it there, and what may come next. Pure: no clock, no network, no disk.
 
-    claimed → verified → shadow → cutover → hardened;  suspended and leaving from any of them;  leaving → removed
+    claimed → verified → shadow → cutover → hardened;  suspended and leaving from all but claimed;  leaving → removed
 
 A step is made when all its gates are open. What opens a gate is an Observation, which says what the world answered and
 what it did not: what is not known never opens one. Two steps want the operator's word besides, because people notice
@@ -111,8 +111,8 @@ class Observation:
     `proof` is what the domain's own servers show; `resolvers` that were asked for it too have answered, and
     `resolvers_agree` of them saw it. `mx` are the names that the servers give, `mx_ours` if there are no others than
     ours, `mx_ttl` in seconds; of the `mx_asked` resolvers `mx_ours_at` name us. `path`: a mail would be taken at our
-    own door, else `path_why` not. `aligned` is the authentic share of the mail in the reports of `report_days`. `trouble`:
-    why what is not known is not known.
+    own door, else `path_why` not. `aligned` is the authentic share of the mail in the reports of `report_days`.
+    `trouble`: why what is not known is not known.
     """
 
     proof: Proof | None = None
@@ -198,7 +198,9 @@ def remember(life: Life, seen: Observation, now: float) -> Life:
 
 def moved(life: Life, to: State, now: float, proof: Proof | None = None) -> Life:
     """The life after a step. Raises ValueError for a way that there is not, such as one around the proof."""
-    aside = to in ASIDE and to not in (life.state, *life.came_from) and life.state is not State.REMOVED
+    # Whoever has proved nothing is never let near the mail, and a claim needs no leaving.
+    open_aside = bool(life.proof) and life.state not in (State.CLAIMED, State.REMOVED)
+    aside = to in ASIDE and open_aside and to not in (life.state, *life.came_from)
     if FORWARD.get(life.state) is not to and not aside:
         raise ValueError(f"no step leads from {life.state} to {to}")
     if to is State.VERIFIED:

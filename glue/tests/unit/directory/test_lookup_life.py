@@ -42,10 +42,10 @@ def lookup(site: Site) -> Iterator[Lookup]:
     made.close()
 
 
-def stage(site: Site, state: str, refusal: str = "") -> None:
+def stage(site: Site, state: str, refusal: str = "", came_from: str = "", *, active: bool = True) -> None:
     with site.database.change() as session:
         row = hosted_domain(session, "moving.test")
-        row.state, row.refusal = state, refusal
+        row.state, row.refusal, row.came_from, row.active = state, refusal, came_from, active
 
 
 def ask(lookup: Lookup, address: str) -> Resolved:
@@ -84,9 +84,11 @@ def test_what_nobody_has_proved_is_as_foreign_as_any(site: Site, lookup: Lookup,
     assert views(site) == (0, 0)
 
 
-@pytest.mark.parametrize("state", ["verified", "shadow"])
-def test_before_the_cutover_only_names_that_are_here_are_ours(site: Site, lookup: Lookup, state: str) -> None:
-    stage(site, state)
+@pytest.mark.parametrize(("state", "came_from"), [("verified", ""), ("shadow", ""), ("leaving", "shadow")])
+def test_before_the_cutover_only_names_that_are_here_are_ours(
+    site: Site, lookup: Lookup, state: str, came_from: str
+) -> None:
+    stage(site, state, came_from=came_from)
     assert ends(lookup, "x@moving.test") == ends(lookup, "X+tag@moving.test") == [("x@moving.test", "local")]
     assert ends(lookup, "sales@moving.test") == [("x@moving.test", "local"), ("y@moving.test", "remote")]
     assert ends(lookup, "to-moving@other.test") == [("x@moving.test", "local"), ("y@moving.test", "remote")]
@@ -97,9 +99,9 @@ def test_before_the_cutover_only_names_that_are_here_are_ours(site: Site, lookup
     assert views(site) == (1, 1)
 
 
-@pytest.mark.parametrize("state", ["cutover", "hardened", "leaving"])
-def test_from_the_cutover_on_all_of_it_is_ours(site: Site, lookup: Lookup, state: str) -> None:
-    stage(site, state)
+@pytest.mark.parametrize(("state", "came_from"), [("cutover", ""), ("hardened", ""), ("leaving", "cutover")])
+def test_from_the_cutover_on_all_of_it_is_ours(site: Site, lookup: Lookup, state: str, came_from: str) -> None:
+    stage(site, state, came_from=came_from)
     for address in ("x@moving.test", "whoever@moving.test", "postmaster@moving.test"):
         assert ends(lookup, address) == [("x@moving.test", "local")]
     assert login(lookup)
@@ -108,7 +110,7 @@ def test_from_the_cutover_on_all_of_it_is_ours(site: Site, lookup: Lookup, state
 
 @pytest.mark.parametrize("refusal", ["4xx", "5xx"])
 def test_suspended_it_takes_nothing_and_lets_nobody_in(site: Site, lookup: Lookup, refusal: str) -> None:
-    stage(site, "suspended", refusal)
+    stage(site, "suspended", refusal, "hardened")
     for address in ("x@moving.test", "whoever@moving.test", "postmaster@moving.test"):
         assert ask(lookup, address) == Resolved(True, (), "bakery", closed=refusal)
     assert ends(lookup, "to-moving@other.test") == []
@@ -116,6 +118,16 @@ def test_suspended_it_takes_nothing_and_lets_nobody_in(site: Site, lookup: Looku
     assert ends(lookup, "postmaster@own.test") == [("x@own.test", "local")]
     assert asyncio.run(lookup.has_mailbox("x@moving.test"))  # for what is on the way
     assert views(site) == (0, 1)
+
+
+@pytest.mark.parametrize(("state", "came_from", "active"), [("suspended", "shadow", True), ("verified", "", False)])
+def test_whoever_has_its_mail_keeps_it_while_it_is_off_here(
+    site: Site, lookup: Lookup, state: str, came_from: str, active: bool
+) -> None:
+    stage(site, state, "5xx" if state == "suspended" else "", came_from, active=active)
+    assert ask(lookup, "x@moving.test") == ask(lookup, "y@moving.test") == Resolved(False)
+    assert ends(lookup, "to-moving@other.test") == [("x@moving.test", "remote"), ("y@moving.test", "remote")]
+    assert not login(lookup)
 
 
 def test_a_change_of_stage_is_seen_at_once(site: Site, lookup: Lookup) -> None:
