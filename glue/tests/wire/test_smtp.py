@@ -13,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from postane.config.model import Limits
-from postane.core.peer import Service
+from postane.config.model import Dns, Limits
+from postane.core.envelope import Envelope
+from postane.core.peer import Peer, Service
 from postane.core.ports import Body
+from postane.core.verdict import ACCEPT, Verdict
+from postane.filters.base import Filter, Options, Tools
+from postane.filters.case import FilterCase
 from support.wire import Line, Wire
 
 
@@ -207,6 +211,36 @@ def test_a_mail_that_cannot_be_signed_waits(wire: Wire) -> None:
         wire.signer.broken = False
     assert wire.mail() == []
     line.close()
+
+
+def test_what_filters_said_of_one_transaction_is_forgotten_in_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    class Noting(FilterCase):
+        async def mail(self, peer: Peer, sender: str, wishes: tuple[str, ...] = ()) -> Verdict:
+            begun.append(sender)
+            return await super().mail(peer, sender, wishes)
+
+    class Content(Filter[Options]):
+        async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict:
+            return ACCEPT
+
+    monkeypatch.setattr("support.wire.FilterCase", Noting)
+    service = Wire(tmp_path, filters=(Content(Options(), Tools("mx.test", Dns(), time.time)),))
+    try:
+        line = Line(service, Service.SUBMISSIONS)
+        line(f"AUTH PLAIN {plain('ayse@demo.test', 'right')}")
+        for tag in ("", "+x", "+y"):
+            line(f"MAIL FROM:<ayse{tag}@demo.test>")
+            line("RCPT TO:<someone@far.test>")
+            line("DATA")
+            assert line("x\r\n.").startswith("250")
+        line.close()
+    finally:
+        service.close()
+    assert begun == ["ayse+x@demo.test", "ayse+y@demo.test"]  # of the first nothing was said before
 
 
 def test_who_hangs_up_while_the_mail_is_signed_takes_it_from_nobodys_hands(wire: Wire) -> None:

@@ -310,7 +310,7 @@ class MailHandler:
         except TemporaryError as error:
             log.error("directory_failed", reason=str(error))
             return CANNOT_LOOK_UP
-        if self._asks_envelope or standing.wishes:
+        if self._asks_envelope or standing.wishes or standing.case is not None:
             return await self._judge_sender(server, sender)
         return SENDER_OK
 
