@@ -18,6 +18,7 @@ from postane.admin.site import Site
 from postane.config.model import Dns
 from postane.core.address import normal_domain
 from postane.core.errors import PostaneError, TemporaryError, UsageError
+from postane.core.question import Answer, Ask, Question
 from postane.dns.authority import Authority
 from postane.dns.records import canonical, wanted
 from postane.dns.resolver import Resolver
@@ -262,7 +263,7 @@ class _Run:
         merged = None
         if ours is not None:
             texts = foreign_spf(facts.domain, snapshot, owned)
-            merged = await dialogue.run(spf.merge(facts.domain, texts, ours), self._resolver.ask, _SPF_SECONDS)
+            merged = await dialogue.run(spf.merge(facts.domain, texts, ours), self._as_planned(want), _SPF_SECONDS)
         made = make_plan(
             want,
             snapshot,
@@ -276,6 +277,17 @@ class _Run:
         )
         made = replace(made, zone=self._zone(row, snapshot))
         return Planned(facts.domain, made, None, snapshot, tuple(owned))
+
+    def _as_planned(self, want: Sequence[Wanted]) -> Ask:
+        """Answers as they will be: an SPF record that speaks of the MX speaks of ours."""
+        hosts = {one.record.name: one.record.data.split()[1].rstrip(".") for one in want if one.kind is Kind.MX}
+
+        async def ask(question: Question) -> Answer:
+            if question.kind == "MX" and question.name in hosts:
+                return Answer((hosts[question.name],))
+            return await self._resolver.ask(question)
+
+        return ask
 
     def _zone(self, row: Known, snapshot: Snapshot) -> str:
         """Where the records go: the zone around the domain, but never one that is everybody's."""

@@ -93,7 +93,7 @@ def letter(plan: Plan, host: str, sender: str, language: str = "en") -> str:
         (Action.REMOVE, words.remove),
         (Action.CONFLICT, words.conflict),
     ):
-        lines = plan.of(action)
+        lines = [line for line in plan.of(action) if line.record or line.replaces]
         if lines:
             parts += ["", heading, *(text for line in lines for text in _line(plan.domain, line, words))]
     if not plan.changes and not plan.of(Action.CONFLICT):
@@ -110,16 +110,12 @@ def letter(plan: Plan, host: str, sender: str, language: str = "en") -> str:
 def _line(domain: str, line: Line, words: _Words) -> Iterable[str]:
     record = line.record if line.action is not Action.REMOVE else line.replaces[0]
     yield ""
-    if line.action is Action.CONFLICT:
-        yield f"  {line.reason}"
     if record is not None:
         yield f"  {words.name}:  {_relative(domain, record.name)}"
         yield f"  {words.type}:  {record.type}    TTL: {record.ttl}"
         yield f"  {words.value}:  {value_of(record)}"
     for old in line.replaces if line.action in (Action.CHANGE, Action.CONFLICT) else ():
         yield f"  {words.now}:  {old.type} {value_of(old)}"
-    for way in line.ways_out if line.action is Action.CONFLICT else ():
-        yield f"  - {way}"
 
 
 def value_of(record: Record) -> str:
