@@ -50,8 +50,8 @@ def test_thunderbird_is_told_doors_that_open(host: Host, password: str, service:
         ("smtp", host.name, "465", "SSL"),
         ("smtp", host.name, "587", "STARTTLS"),
     }
-    imap_messages(host, AYSE, password)
-    submit(host, AYSE, password, message(AYSE, [AYSE], "set up"), [AYSE])
+    imap_messages(host, AYSE, password, service="imaps")
+    submit(host, AYSE, password, message(AYSE, [AYSE], "set up"), [AYSE], service="submissions")
 
 
 def test_outlook_is_led_to_tls_and_told_the_same(host: Host) -> None:
