@@ -49,6 +49,7 @@ def make_app(site: Site) -> Litestar:
     return Litestar(
         [health, make_metrics(Path(site.config.runtime) / scrape.FOLDER), make_links(site.config), make_clients(site)],
         openapi_config=OpenAPIConfig(title="Postane", version="1", path="/api/v1/schema"),
+        logging_config=None,  # lines go the way of observe.log
     )
 
 

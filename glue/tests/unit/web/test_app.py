@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from pathlib import Path
 
@@ -32,3 +33,10 @@ def test_health(tmp_path: Path) -> None:
         queue.bind(str(tmp_path / "queue.sock"))
         queue.listen()
         assert health(site) == (200, {"directory": "ok", "queue": "ok", "spool": "ok"})
+
+
+def test_its_log_goes_the_way_of_all_others(tmp_path: Path) -> None:
+    root = logging.getLogger()
+    before = list(root.handlers)
+    with TestClient(make_app(Site(Config(host="mail.host.test", state=str(tmp_path), runtime=str(tmp_path))))):
+        assert root.handlers == before
