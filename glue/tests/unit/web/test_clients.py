@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import datetime
 import hashlib
 import json
@@ -10,7 +11,6 @@ import plistlib
 import re
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -25,7 +25,7 @@ from litestar.testing import TestClient
 from msgspec.structs import replace
 from sqlalchemy import select
 
-from postane.admin import account, clients, domain
+from postane.admin import account, clients, domain, domain_facts
 from postane.admin.site import Site
 from postane.clients.autodiscover import OUTLOOK, REQUEST, RESPONSE
 from postane.clients.dns import srv_records, text_records
@@ -34,6 +34,8 @@ from postane.clients.mta_sts import policy_id
 from postane.clients.pacc import document
 from postane.config.model import Clients, Config, Tls
 from postane.dns.records import text_of
+from postane.domains.desired import desired
+from postane.domains.kinds import ALL, Kind
 from postane.storage.schema import Domain
 from postane.web.app import make_app
 
@@ -41,7 +43,7 @@ IDN = "xn--mze-hoa.example"
 ASCII_AND_IDN = pytest.mark.parametrize("asked", ["demo.test", IDN])
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Told:
     """What a program would connect to."""
 
@@ -237,6 +239,18 @@ def test_all_say_the_same(world: World, asked: str) -> None:
     assert policy.content == b"version: STSv1\r\nmode: testing\r\nmx: mail.host.test\r\nmax_age: 86400\r\n"
     assert texts[f"_mta-sts.{asked}"].startswith("v=STSv1; id=")
     assert {one.host for one in setup.services} == {"mail.host.test"}
+
+
+@ASCII_AND_IDN
+def test_the_plan_of_a_domain_takes_the_same_records(world: World, asked: str) -> None:
+    (known,) = domain_facts.known(Site(world.config), [asked])
+    planned = {
+        (one.record.name, one.record.type, one.record.data)
+        for one in desired(dataclasses.replace(known.facts, kinds=ALL))
+        if one.kind in (Kind.SRV, Kind.MTA_STS, Kind.AUTOCONFIG, Kind.AUTODISCOVER, Kind.PACC)
+    }
+    told = {(one.name, one.type, one.data) for one in clients.show(Site(world.config), asked).records}
+    assert planned == told
 
 
 @ASCII_AND_IDN
