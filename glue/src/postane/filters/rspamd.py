@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -29,6 +29,10 @@ from postane.filters.http_client import Client
 _SHOWN = 20  # symbols named in the header
 
 
+Group = Literal["spf", "dkim", "dmarc", "arc", "rbl", "surbl"]
+"""Groups of rules in Rspamd that Postane has filters for."""
+
+
 class Options(base.Options, frozen=True):
     """Spam scoring by Rspamd."""
 
@@ -38,6 +42,13 @@ class Options(base.Options, frozen=True):
     )
     connections: Annotated[int, Meta(ge=1, description="Messages that one worker has scanned at once.")] = 20
     reject: Annotated[bool, Meta(description="Refuse what Rspamd rejects; false: mark it as spam.")] = True
+    leave_out: Annotated[
+        tuple[Group, ...],
+        Meta(
+            description="Groups of rules that Rspamd does not run, because another filter in use does these checks."
+            " Rspamd's own user settings do not apply then."
+        ),
+    ] = ()
     header: Annotated[bool, Meta(description="Put score and symbols into X-Spamd-Result.")] = True
 
 
@@ -66,10 +77,13 @@ class Rspamd(base.Filter[Options]):
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)
         self._client = Client(options.url, options.connections)
+        self._settings: list[tuple[str, str]] = []
+        if options.leave_out:
+            self._settings = [("Settings", msgspec.json.encode({"groups_disabled": options.leave_out}).decode())]
 
     async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict:
         # Policies that differ in what follows from the answer share it.
-        name = f"rspamd {self.options.url}"
+        name = f"rspamd {self.options.url} {self.options.leave_out}"
         answer = await self.tools.once(envelope.id, name, lambda: self._scan(peer, envelope, body))
         return verdict(answer, self.options)
 
@@ -78,7 +92,7 @@ class Rspamd(base.Filter[Options]):
 
     async def _scan(self, peer: Peer, envelope: Envelope, body: Body) -> _Answer:
         """Ends by itself: nobody may be left who waits for it. Raises TimeoutError, ServiceMissingError."""
-        headers = question(peer, envelope, self.tools.host, body.size)
+        headers = question(peer, envelope, self.tools.host, body.size) + self._settings
         async with asyncio.timeout(self.options.timeout):
             status, said = await self._client.post("/checkv2", headers, body.chunks())
         if status != 200:

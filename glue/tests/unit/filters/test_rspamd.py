@@ -158,6 +158,16 @@ def test_policies_that_differ_in_what_follows_share_the_answer(tmp_path: Path) -
     assert len(server.asked) == 1
 
 
+def test_what_other_filters_do_is_left_out(tmp_path: Path) -> None:
+    server = Server(msgspec.json.encode({"action": "no action", "score": 1.5}))
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    judged(server, tmp_path / "a", leave_out=("spf", "dkim"))
+    assert b'\r\nSettings: {"groups_disabled":["spf","dkim"]}\r\n' in server.asked[0]
+    judged(server, tmp_path / "b")
+    assert b"Settings" not in server.asked[1]
+
+
 @pytest.mark.parametrize(
     "server",
     [None, Server(b"not JSON"), Server(b'{"score": 1}'), Server(b"{}", status=503), Server(b"{}", wait=5)],
