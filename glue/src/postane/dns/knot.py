@@ -2,7 +2,7 @@
 
 A hosted zone is a member of a catalog zone (RFC 9432) that Knot interprets; members come and go while it runs.
 Records go in by transactions of Knot's own: all of a zone's change is served at once, or nothing of it.
-The commands are given to `knotc`, many in one session; it ends well even where a command failed, so its words count.
+Many commands go in one session, as words like those of `knotc`; one that fails does not end it, so its answer counts.
 Raises ServiceMissingError where Knot does not answer or refuses.
 """
 
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-import subprocess
+import shlex
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from postane.core.errors import ServiceMissingError
+from postane.dns.knot_control import Control, Unit
 from postane.dns.records import Plan, Record
 
 CATALOG = "catalog.postane"
@@ -121,33 +121,20 @@ class Knot:
         raise ServiceMissingError(f"Knot opens no transaction: {problems[0].line}")
 
     def _session(self, commands: Sequence[str], *, blocking: bool = False) -> list[str]:
-        """Gives the commands to one knotc; the lines it answers."""
+        """Gives the commands, written as for knotc, in one session; the lines that knotc would print."""
         if not commands:
             return []
-        # Not in the PATH of an unprivileged user.
-        program = shutil.which("knotc", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
-        if program is None:
-            raise ServiceMissingError("knotc is not installed", hint="dns.publish: knot needs Knot on this host")
-        options = ["--socket", self.socket, "--timeout", str(_TIMEOUT), *(["--blocking"] if blocking else [])]
+        control = Control(self.socket, _TIMEOUT)
         try:
-            done = subprocess.run(
-                [program, *options],
-                input="".join(f"{command}\n" for command in commands),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=2 * _TIMEOUT,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise ServiceMissingError(f"Knot does not answer: {error}") from error
-        lines = done.stdout.splitlines()
-        if unreachable := next((line for line in lines if "failed to connect" in line), None):
-            raise ServiceMissingError(
-                f"Knot does not answer: {unreachable.removeprefix('error: ')}",
-                hint="is knot.service running, and are you root or in the group knot?",
-            )
-        return lines
+            answers = control.run([shlex.split(command) for command in commands], blocking=blocking)
+        finally:
+            control.close()
+        return [_line(unit) for units in answers for unit in units]
+
+
+def _line(unit: Unit) -> str:
+    record = " ".join(filter(None, (unit.owner, unit.ttl, unit.type, unit.data)))
+    return f"error: ({unit.error}) [{unit.zone}] {record}" if unit.error else f"[{unit.zone}] {record}"
 
 
 def _problems(lines: Iterable[str]) -> list[Problem]:
@@ -166,6 +153,6 @@ def _entry(zone: str) -> str:
 
 def _command(verb: str, zone: str, record: Record) -> str:
     ttl = f" {record.ttl}" if verb == "zone-set" else ""
-    # One word for knotc, which takes quotes and backslashes away.
+    # One word, of which quotes and backslashes are taken away.
     data = record.data.replace("\\", "\\\\").replace('"', '\\"')
     return f'{verb} {zone}. {record.name}.{ttl} {record.type} "{data}"'
