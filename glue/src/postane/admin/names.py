@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from postane.core.address import Address, is_public_name, normal_domain
 from postane.core.errors import AddressError
+from postane.filters.auth.public_suffix import by_list
 
 
 def domain_name(text: str) -> str:
@@ -13,6 +14,14 @@ def domain_name(text: str) -> str:
         raise AddressError(
             f"{text!r} is no domain that can have mail: it needs two labels or more, such as example.org"
         )
+    return name
+
+
+def own_domain(text: str) -> str:
+    """As `domain_name`, and one that somebody can own: no public suffix, such as co.uk. Raises AddressError."""
+    name = domain_name(text)
+    if not by_list()(name):
+        raise AddressError(f"{text!r} is a public suffix: it belongs to everybody who registers below it")
     return name
 
 

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from postane.admin import domain
-from postane.cli import domain_clients, domain_dns, domain_plan, output
+from postane.cli import domain_clients, domain_dns, domain_life, domain_plan, output
 from postane.cli.site import site
+from postane.cli.who import who
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -25,7 +26,7 @@ def add(
 
     Example: `postane domain add example.org --tenant bakery`
     """
-    done = domain.add(site(), name, tenant)
+    done = domain.add(site(), name, tenant, who())
     output.change(done.changed, done.item, f"domain {done.item.shown} is hosted", as_json=as_json)
 
 
@@ -36,21 +37,21 @@ def remove(
     as_json: output.Json = False,
 ) -> None:
     """Remove a domain. Mailboxes on disk stay."""
-    done = domain.remove(site(), name, force=force)
+    done = domain.remove(site(), name, force=force, who=who())
     output.change(done.changed, done.item, f"domain {done.item.shown} is gone", as_json=as_json)
 
 
 @app.command()
 def disable(name: Name, as_json: output.Json = False) -> None:
     """Take no mail for a domain and let none of its people in; `enable` undoes it."""
-    done = domain.set_active(site(), name, False)
+    done = domain.set_active(site(), name, False, who())
     output.change(done.changed, done.item, f"domain {done.item.shown} is off", as_json=as_json)
 
 
 @app.command()
 def enable(name: Name, as_json: output.Json = False) -> None:
     """Undo `disable`."""
-    done = domain.set_active(site(), name, True)
+    done = domain.set_active(site(), name, True, who())
     output.change(done.changed, done.item, f"domain {done.item.shown} is on", as_json=as_json)
 
 
@@ -67,19 +68,13 @@ def every(
 
 
 @app.command()
-def show(name: Name, as_json: output.Json = False) -> None:
-    """Show one domain."""
-    found = domain.show(site(), name)
-    output.json(found) if as_json else output.table([found])
-
-
-@app.command()
 def dkim(name: Name, as_json: output.Json = False) -> None:
     """Show the DKIM keys with the TXT records that publish them."""
     found = domain.dkim(site(), name)
     output.json(found) if as_json else output.table(found, ("record_name", "record"))
 
 
+domain_life.register(app)
 domain_dns.register(app)
 domain_clients.register(app)
 domain_plan.register(app)

@@ -18,10 +18,11 @@ from postane.core.errors import PostaneError
 NOUNS = {
     "account": "Mailboxes and their passwords.",
     "alias": "Addresses that stand for others.",
+    "audit": "Who did what.",
     "check": "What authentication says of one case, and lists in the DNS of an address.",
     "config": "The configuration file.",
     "directory": "The database behind domains and accounts.",
-    "domain": "Hosted domains, their keys and their records.",
+    "domain": "Hosted domains, their lives, their keys and their records.",
     "filters": "What judges mail, and what it would say of a message.",
     "policy": "What tenants, domains and accounts change of the filters.",
     "metrics": "What the processes of this host count.",

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from postane.admin import quarantine
-from postane.admin.queue import parse_age
 from postane.cli import output
+from postane.cli.moment import since as moment
 from postane.cli.site import config_path
+from postane.cli.who import who
 from postane.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +72,7 @@ def every(
         domain=domain,
         tenant=tenant,
         reason=reason,
-        since=_since(since),
+        since=moment(since),
         state="" if state == "any" else state,
     )
     found = quarantine.every(_config(), wanted, limit)
@@ -133,7 +131,7 @@ def release(
     Example: `postane quarantine release 17 --learn`
     """
     wanted = _selection(ids, account, domain, tenant, reason, since, every_one)
-    done = quarantine.release(_config(), wanted, by=_who(), to=to, dry_run=dry_run, teach=learn)
+    done = quarantine.release(_config(), wanted, by=who(), to=to, dry_run=dry_run, teach=learn)
     _tell(done, "released", dry_run, as_json)
 
 
@@ -154,7 +152,7 @@ def delete(
     Example: `postane quarantine delete --account ayse@example.org --reason DMARC --dry-run`
     """
     wanted = _selection(ids, account, domain, tenant, reason, since, every_one)
-    done = quarantine.delete(_config(), wanted, by=_who(), now=time.time, dry_run=dry_run)
+    done = quarantine.delete(_config(), wanted, by=who(), now=time.time, dry_run=dry_run)
     _tell(done, "deleted", dry_run, as_json)
 
 
@@ -172,7 +170,7 @@ def restore(
 ) -> None:
     """Bring back what was deleted, as long as it is still there."""
     wanted = _selection(ids, account, domain, tenant, reason, since, every_one)
-    done = quarantine.restore(_config(), wanted, by=_who(), now=time.time, dry_run=dry_run)
+    done = quarantine.restore(_config(), wanted, by=who(), now=time.time, dry_run=dry_run)
     _tell(done, "restored", dry_run, as_json)
 
 
@@ -255,29 +253,8 @@ def _selection(
     if every_one and named:
         raise UsageError("--all and other choices exclude each other")
     return quarantine.selection(
-        tuple(ids or ()), account=account, domain=domain, tenant=tenant, reason=reason, since=_since(since)
+        tuple(ids or ()), account=account, domain=domain, tenant=tenant, reason=reason, since=moment(since)
     )
-
-
-def _since(text: str) -> float:
-    """An age or a date as a time; 0 for none. Raises UsageError."""
-    if not text:
-        return 0.0
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return time.time() - parse_age(text)
-
-
-def _who() -> str:
-    """Who types: also behind sudo."""
-    name = os.environ.get("SUDO_USER")
-    if name:
-        return name
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def _config() -> Config:

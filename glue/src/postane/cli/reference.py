@@ -34,6 +34,7 @@ def _items() -> Iterator[str]:
     from postane.admin.account import AccountView
     from postane.admin.alias import AliasView
     from postane.admin.domain import DkimView, DomainView
+    from postane.admin.domain_life import ClaimView, LifeView
     from postane.admin.tenant import TenantView
 
     yield "| item of | keys |\n| --- | --- |"
@@ -41,6 +42,8 @@ def _items() -> Iterator[str]:
         "account": AccountView,
         "alias": AliasView,
         "domain": DomainView,
+        "domain claim": ClaimView,
+        "domain verify, advance, …": LifeView,
         "domain dkim": DkimView,
         "tenant": TenantView,
     }

@@ -105,10 +105,3 @@ def test_digest_and_sweep(calls: list[Call]) -> None:
     assert json.loads(run("digest", "--json"))[0]["messages"] == 3
     assert "4 messages forgotten" in run("sweep")
     assert json.loads(run("sweep", "--dry-run", "--json")) == {"changed": 0, "count": 4}
-
-
-def test_who_did_it_is_known_behind_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SUDO_USER", "ali")
-    assert cli._who() == "ali"
-    monkeypatch.delenv("SUDO_USER")
-    assert cli._who()

@@ -1,0 +1,156 @@
+"""`postane domain claim`, `verify`, `show`, `advance`, `rollback`, `suspend`, `resume` and `leave`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from postane.admin.domain_life import Desk, LifeView
+from postane.cli import output
+from postane.cli.moment import shown as shown_moment
+from postane.cli.site import site
+from postane.cli.who import who
+
+Name = Annotated[str, typer.Argument(help="The domain, as letters (müze.example) or as A-labels.")]
+Why = Annotated[str, typer.Option("--why", help="The reason, for the audit log.")]
+
+# What the operator does about what a step asks for.
+_DEEDS = {
+    "publish": "its records: postane domain plan {name}",
+    "lower-ttl": "lower the TTL of its MX where its DNS is kept, and advance again once the old one has passed",
+    "switch-mx": "its MX: postane domain apply {name} --take mx",
+    "restore-mx": "its MX goes back to {old_mx}",
+    "dmarc-quarantine": "DMARC may go on: postane domain dns {name} --dmarc quarantine",
+    "dmarc-reject": "DMARC may go on: postane domain dns {name} --dmarc reject",
+    "mta-sts-enforce": "MTA-STS may go on: postane domain dns {name} --mta-sts enforce",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs to the noun `domain`."""
+    for verb in (claim, verify, show, advance, rollback, suspend, resume, leave):
+        app.command()(verb)
+
+
+def claim(
+    name: Name,
+    tenant: Annotated[str, typer.Option(help="Who claims it; made if there is none of that name.")],
+    as_json: output.Json = False,
+) -> None:
+    """Note a tenant's claim to a domain and print what proves it. Until it is proved no mail is taken for it.
+
+    Example: `postane domain claim example.org --tenant bakery`
+    """
+    done = Desk(site()).claim(name, tenant, who())
+    if as_json:
+        output.change(done.changed, done.item, "", as_json=True)
+    elif done.item.record:
+        typer.echo(f"{done.item.shown} is claimed by {done.item.tenant}. Its owner puts this into its DNS:")
+        typer.echo(f'{done.item.record_name}. TXT "{done.item.record}"')
+        typer.echo(f"Then: postane domain verify {done.item.shown}")
+    else:
+        typer.echo(f"unchanged: {done.item.shown} is {done.item.state} already")
+
+
+def verify(
+    name: Name,
+    tenant: Annotated[str | None, typer.Option(help="Whose claim, if another has the domain.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take it over with the other's accounts and aliases removed.")
+    ] = False,
+    as_json: output.Json = False,
+) -> None:
+    """Look for the proof of a claim at the domain's name servers and by resolvers; exit 1 if it is not there."""
+    done = Desk(site()).verify(name, tenant, force=force, who=who())
+    _told(done.changed, done.item, as_json=as_json)
+    if done.item.state == "claimed":
+        raise typer.Exit(1)
+
+
+def show(
+    name: Name,
+    look: Annotated[
+        bool, typer.Option("--look", help="Ask the world now, instead of telling of the last look.")
+    ] = False,
+    as_json: output.Json = False,
+) -> None:
+    """Show where a domain stands in its life, and what holds it there."""
+    desk = Desk(site())
+    found = desk.look(name) if look else desk.show(name)
+    if as_json:
+        output.json(found)
+        return
+    typer.echo(_line(found))
+    people = f"tenant {found.tenant}, {found.accounts} accounts, {found.aliases} aliases"
+    proof = f"proved by {found.proof}" if found.proof else "not proved"
+    typer.echo(f"  {people}, {proof}{'' if found.active else ', switched off'}")
+    if found.checked_at is not None:
+        again = f", next look {shown_moment(found.check_again_at)}" if found.check_again_at else ""
+        typer.echo(f"  last look {shown_moment(found.checked_at)}{again}")
+    _deeds(found)
+
+
+def advance(
+    name: Name,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come of it, change nothing.")] = False,
+    as_json: output.Json = False,
+) -> None:
+    """Lead a domain one step on, if nothing holds it; exit 1 if something does.
+
+    Example: `postane domain advance example.org --dry-run`
+    """
+    done = Desk(site()).advance(name, dry_run=dry_run, who=who())
+    _told(done.changed, done.item, as_json=as_json, would=dry_run)
+    if not done.changed:
+        raise typer.Exit(1)
+
+
+def rollback(name: Name, why: Why = "", as_json: output.Json = False) -> None:
+    """Take a domain one step back."""
+    done = Desk(site()).rollback(name, who(), why)
+    _told(done.changed, done.item, as_json=as_json)
+
+
+def suspend(
+    name: Name,
+    refusal: Annotated[str, typer.Option("--refusal", help="4xx: try again later; 5xx: no.")] = "4xx",
+    why: Why = "",
+    as_json: output.Json = False,
+) -> None:
+    """Take no mail for a domain and let none of its people in, until it is resumed."""
+    done = Desk(site()).suspend(name, refusal, who(), why)
+    _told(done.changed, done.item, as_json=as_json)
+
+
+def resume(name: Name, why: Why = "", as_json: output.Json = False) -> None:
+    """Undo `suspend`: the domain is where it was before."""
+    done = Desk(site()).resume(name, who(), why)
+    _told(done.changed, done.item, as_json=as_json)
+
+
+def leave(name: Name, why: Why = "", as_json: output.Json = False) -> None:
+    """Let a domain go: its mail is taken until its new MX is seen; `rollback` undoes it."""
+    done = Desk(site()).leave(name, who(), why)
+    _told(done.changed, done.item, as_json=as_json)
+
+
+def _told(changed: bool, view: LifeView, *, as_json: bool, would: bool = False) -> None:
+    if as_json:
+        output.change(changed, view, "", as_json=True)
+        return
+    typer.echo(f"{'' if changed else 'unchanged: '}{'would be: ' if would and changed else ''}{_line(view)}")
+    _deeds(view)
+
+
+def _line(view: LifeView) -> str:
+    """The state, and what holds it there."""
+    state = f"{view.state} ({view.refusal})" if view.state == "suspended" else view.state
+    since = shown_moment(view.state_since)[:10]
+    return f"{view.shown}: {state} since {since}: {view.holds or 'not looked at yet'}"
+
+
+def _deeds(view: LifeView) -> None:
+    for action in view.actions:
+        if deed := _DEEDS.get(action):
+            typer.echo(f"  to do: {deed.format(name=view.shown, old_mx=', '.join(view.old_mx) or 'where it was')}")

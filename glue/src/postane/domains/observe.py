@@ -1,0 +1,115 @@
+"""What a domain's life is decided by, asked of its own servers and of resolvers: the proof and the MX.
+
+Raises nothing: what nobody answers is not known (None), and why stands in the observation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import smtplib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from postane.core.question import Answer, Ask, Question
+from postane.dns.records import Record, text_data, text_of
+from postane.domains.desired import VERIFICATION_NAME, VERIFICATION_TAG
+from postane.domains.life import Observation, Proof
+from postane.domains.snapshot import Finding, Snapshot
+from postane.domains.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """`token`: the proof that is waited for, "" for none; `ours`: names of our MX; `delegation` as in Facts."""
+
+    domain: str
+    token: str
+    ours: frozenset[str]
+    delegation: str = ""
+
+
+def challenge(domain: str, token: str) -> Record:
+    """The record that proves a domain."""
+    return Record(f"{VERIFICATION_NAME}.{domain}", "TXT", text_data(f"{VERIFICATION_TAG}{token}"))
+
+
+async def observe(world: World, resolvers: Sequence[Ask], asked: Asked) -> Observation:
+    """A look at the world; accounts and all else that it does not know are left as in Observation()."""
+    record = challenge(asked.domain, asked.token)
+    names = [(asked.domain, "MX"), *([(record.name, "TXT")] if asked.token else [])]
+    found = await world.look(asked.domain, names)
+    missing = {(one.name, one.type): one.why for one in found.unanswered}
+    fatal = next((one.text for one in found.trouble if one.finding in (Finding.SUFFIX, Finding.UNREGISTERED)), "")
+    proof = None if fatal or (record.name, "TXT") in missing or not asked.token else _proof(found, record, asked)
+    hosts = None if (asked.domain, "MX") in missing else _hosts(found, asked.domain)
+    ttls = [one.ttl for one in found.at(asked.domain, "MX")]
+
+    agree, answered = 0, 0
+    if proof:
+        wanted = text_of(record.data)
+        answers = await _ask(resolvers, Question(record.name, "TXT", fresh=True))
+        # What an alias leads to is no text: of a delegation only the domain's own servers can tell.
+        answers = answers if proof is Proof.TXT else []
+        answered = len(answers)
+        agree = sum(wanted in answer.records for answer in answers)
+    mx = [] if hosts is None else await _ask(resolvers, Question(asked.domain, "MX", fresh=True))
+    # Ours there: where the domain's servers name only us, that and nothing else; otherwise any trace of us.
+    only = bool(hosts) and set(hosts or ()) <= asked.ours
+    at = sum(_names_us(answer.records, asked.ours, only=only) for answer in mx)
+    return Observation(
+        proof=proof,
+        resolvers=answered,
+        resolvers_agree=agree,
+        mx=hosts,
+        mx_ours=None if hosts is None else only,
+        mx_ttl=max(ttls, default=None),
+        mx_asked=len(mx),
+        mx_ours_at=at,
+        trouble=fatal or next(iter(missing.values()), ""),
+    )
+
+
+def _proof(found: Snapshot, record: Record, asked: Asked) -> Proof:
+    for one in found.at(record.name):
+        if one.type == "TXT" and text_of(one.data) == text_of(record.data):
+            return Proof.TXT
+        alias = one.data.rstrip(".").lower()
+        # The token makes the alias the tenant's own: those of the services are the same for whoever claims the domain.
+        if one.type == "CNAME" and asked.delegation and alias == f"{asked.token}.{asked.delegation}".lower():
+            return Proof.DELEGATION
+    return Proof.NONE
+
+
+def _hosts(found: Snapshot, domain: str) -> tuple[str, ...]:
+    ranked = []
+    for one in found.at(domain, "MX"):
+        preference, _, host = one.data.partition(" ")
+        ranked.append((int(preference), host.strip().rstrip(".").lower()))
+    return tuple(host for _, host in sorted(ranked))
+
+
+def _names_us(records: Collection[str], ours: frozenset[str], *, only: bool) -> bool:
+    names = {one.lower() for one in records}
+    return bool(names) and names <= ours if only else bool(names & ours)
+
+
+async def _ask(resolvers: Sequence[Ask], question: Question) -> list[Answer]:
+    """Those that answered; one that is down says nothing about the domain."""
+    answers = await asyncio.gather(*(ask(question) for ask in resolvers))
+    return [one for one in answers if not one.failed]
+
+
+def try_path(host: str, port: int, address: str, seconds: float = 10.0) -> tuple[bool, str]:
+    """Whether our own door would take a mail for an account, and if not, what it said. Nothing is sent."""
+    try:
+        with smtplib.SMTP(host, port, timeout=seconds) as door:
+            door.ehlo()
+            utf8 = not address.isascii()
+            if utf8:
+                door.command_encoding = "utf-8"
+            door.docmd("MAIL", "FROM:<>" + (" SMTPUTF8" if utf8 else ""))
+            code, words = door.docmd("RCPT", f"TO:<{address}>")
+            door.rset()
+    except (OSError, smtplib.SMTPException, UnicodeError) as error:
+        return False, f"{host}:{port}: {error}"
+    return 200 <= code < 300, f"{code} {words.decode('utf-8', 'replace')}"
