@@ -23,7 +23,8 @@ from postane.filters.auth.message import MAX_INSTANCES, MAX_SIGNATURES, Field, M
 
 _RESULTS, _SIGNATURE, _SEAL = b"arc-authentication-results", b"arc-message-signature", b"arc-seal"
 _PARTS = (_RESULTS, _SIGNATURE, _SEAL)
-_INSTANCE = re.compile(rb"[ \t\r\n]*i[ \t\r\n]*=[ \t\r\n]*([0-9]{1,2})[ \t\r\n]*;")
+_CFWS = rb"(?:[ \t\r\n]|\([^()\\]{0,200}\))*"
+_INSTANCE = re.compile(_CFWS + rb"i" + _CFWS + rb"=" + _CFWS + rb"([0-9]{1,2})" + _CFWS + rb";")
 
 
 @dataclass(frozen=True, slots=True)

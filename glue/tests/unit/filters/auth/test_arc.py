@@ -99,6 +99,23 @@ def test_the_first_seal_counts_too(three: bytes) -> None:
     assert chain(three, at).reason == "seal 1 did not verify"
 
 
+@pytest.mark.parametrize("start", [b" (by us) i = 1 (one);", b"\r\n\ti=1;", b" i=01;", b"i=1;"])
+def test_the_instance_of_results_is_read_with_comments_and_folds(start: bytes) -> None:
+    # RFC 8617 section 4.1.1: instance = [CFWS] "i" [CFWS] "=" [CFWS] 1*2DIGIT [CFWS] ";"
+    changed = sealed(MESSAGE, "a.example").replace(b"Results: i=1;", b"Results:" + start)
+    found = chain(changed)
+    assert (found.instances, found.reason) in (
+        (1, ""),
+        (1, "seal 1 did not verify"),
+    )  # a comment is not what was sealed
+
+
+@pytest.mark.parametrize("start", [b" I=1;", b" i=1", b" (i=1;", b" i=1 2;", b" 1=i;"])
+def test_and_no_other_form_of_it(start: bytes) -> None:
+    changed = sealed(MESSAGE, "a.example").replace(b"Results: i=1;", b"Results:" + start)
+    assert "without an i=" in chain(changed).reason
+
+
 def test_a_gap_breaks_the_chain(three: bytes) -> None:
     gone = re.sub(rb"(?m)^ARC-[A-Za-z-]+: i=2;.*\r\n(?:[ \t].*\r\n)*", b"", three)
     assert chain(gone).reason == "2 instances, the highest is 3"
