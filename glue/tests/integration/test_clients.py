@@ -36,6 +36,12 @@ def octets(host: Host, url: str) -> bytes:
 
 
 @pytest.mark.parametrize("service", ["http", "https"])
+def test_the_domains_own_name_is_asked_too(host: Host, service: str) -> None:
+    page = Browser(host, DOMAIN, service=service).get("/.well-known/autoconfig/mail/config-v1.1.xml")
+    assert (page.status, ET.fromstring(page.text).findtext("emailProvider/domain")) == (200, DOMAIN)
+
+
+@pytest.mark.parametrize("service", ["http", "https"])
 def test_thunderbird_is_told_doors_that_open(host: Host, password: str, service: str) -> None:
     page = Browser(host, f"autoconfig.{DOMAIN}", service=service).get(AUTOCONFIG)
     assert page.status == 200
