@@ -20,11 +20,12 @@ from postane.admin.site import Change, Site, hosted_domain
 from postane.clients import mta_sts, pacc
 from postane.clients.model import make_setup
 from postane.core.address import normal_domain
-from postane.core.errors import ConfigError, NotFoundError
+from postane.core.errors import AddressError, ConfigError, NotFoundError
 from postane.directory.key import Key
 from postane.dns.records import Record
 from postane.domains.desired import Facts, Service, tlsa_data
 from postane.domains.kinds import Kind, chosen
+from postane.domains.life import State, mail_state
 from postane.domains.plan import Owned
 from postane.storage.schema import DkimKey, Domain, OwnedRecord
 
@@ -42,18 +43,22 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     tls_reports: str = ""
     mta_sts: Literal["", "off", "none", "testing", "enforce"] = ""
     delegation: str = ""
-    token: str = ""
     ttl: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A hosted domain as the directory has it. `id` is its row, `target` the name of the target, "" for the default."""
+    """A hosted domain as the directory has it. `id` is its row, `target` the name of the target, "" for the default.
+
+    `zone` is another one than the domain's own: the provider's, that the domain's CNAMEs lead into; `owned` is what is
+    ours there.
+    """
 
     id: int
     facts: Facts
     target: str
     owned: tuple[Owned, ...]
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,8 @@ def known(site: Site, names: Sequence[str] | None) -> list[Known]:
             Known(
                 row.id,
                 _facts(site, row, keys[row.id], tlsa),
-                row.dns_target,
+                # What proves a claim is put in by the owner: never by us, not even where the zone is ours to write.
+                "manual" if row.state == State.CLAIMED else row.dns_target,
                 tuple(map(_owned, owned[row.id])),
             )
             for row in rows
@@ -109,10 +115,16 @@ def change(
     return Change(after != before, after)
 
 
-def save_owned(session: Session, domain_id: int, target: str, owned: Iterable[Owned]) -> None:
-    """Makes these the rows of the domain; those that stay keep their time."""
+def lies_in(name: str, zone: str) -> bool:
+    return name == zone or name.endswith(f".{zone}")
+
+
+def save_owned(session: Session, domain_id: int, target: str, owned: Iterable[Owned], within: str) -> None:
+    """Makes these the domain's rows of all names in `within`; those that stay keep their time."""
     wanted = list(owned)
     for row in session.scalars(select(OwnedRecord).where(OwnedRecord.domain_id == domain_id)):
+        if not lies_in(row.name, within):
+            continue
         mine = _owned(row)
         if mine in wanted:
             wanted.remove(mine)
@@ -166,7 +178,7 @@ def _facts(site: Site, row: Domain, keys: Iterable[DkimKey], tlsa: tuple[str, ..
             if key.active
         ),
         addresses=config.dns.addresses,
-        state=getattr(row, "state", "cutover"),
+        state=mail_state(row.state, row.came_from),
         kinds=chosen(row.kinds.split() or defaults.kinds),
         spf=_spf(own.spf or defaults.spf),
         dmarc=own.dmarc or defaults.dmarc,
@@ -176,12 +188,21 @@ def _facts(site: Site, row: Domain, keys: Iterable[DkimKey], tlsa: tuple[str, ..
         tls_reports=own.tls_reports or defaults.tls_reports,
         issuers=defaults.issuers,
         tlsa=tlsa,
-        token=own.token,
-        delegation=own.delegation or defaults.delegation,
+        token=row.token if row.state == State.CLAIMED else "",
+        delegation=_delegation(own.delegation or defaults.delegation, row.name),
         services=tuple(services),
         pacc=pacc.digest_text(setup),
         ttl=own.ttl or defaults.ttl,
     )
+
+
+def _delegation(zone: str, domain: str) -> str:
+    """A domain that the provider's zone lies in has its records itself. Raises ConfigError."""
+    try:
+        name = normal_domain(zone) if zone else ""
+    except AddressError as error:
+        raise ConfigError(f"domains.delegation: {error}") from error
+    return "" if name and lies_in(name, domain) else name
 
 
 def _tlsa(site: Site) -> tuple[str, ...]:

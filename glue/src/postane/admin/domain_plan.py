@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from postane.admin import dns_targets
-from postane.admin.domain_facts import Known, known, save_owned
+from postane.admin.domain_facts import Known, known, lies_in, save_owned
 from postane.admin.names import domain_name
 from postane.admin.site import Site
 from postane.config.model import Dns
@@ -24,7 +24,7 @@ from postane.dns.records import canonical, wanted
 from postane.dns.resolver import Resolver
 from postane.dns.targets.base import Change, Target, WorldChangedError, apply_many, read_many
 from postane.domains import spf
-from postane.domains.desired import Wanted, desired
+from postane.domains.desired import Wanted, delegated, desired
 from postane.domains.kinds import Kind
 from postane.domains.plan import Action, Owned, Plan, decode, encode, foreign_spf, make_plan, owned_after
 from postane.domains.snapshot import Finding, Snapshot, Trouble
@@ -119,8 +119,8 @@ class _Run:
         self._reverse: dict[str, tuple[str, ...] | None] = {}
 
     async def plans(self, rows: Sequence[Known], take: frozenset[Kind], told: Told) -> list[Planned]:
-        rows = await self._with_reverse(rows)
-        wants = [desired(row.facts) for row in rows]
+        rows = [part for row in await self._with_reverse(rows) for part in _parts(row)]
+        wants = [_wanted(row) for row in rows]
         asked = [_questions(want, row.owned) for want, row in zip(wants, rows, strict=True)]
         snapshots = await self._see(rows, asked, told)
         turns = asyncio.Semaphore(AT_ONCE)
@@ -138,9 +138,10 @@ class _Run:
         ]
 
     async def from_file(self, plans: Sequence[Plan], dry_run: bool, told: Told) -> list[Applied]:
+        hosted = {row.facts.domain: row for row in known(self.site, [plan.domain for plan in plans])}
         rows = [
-            replace(row, target=plan.target)
-            for row, plan in zip(known(self.site, [plan.domain for plan in plans]), plans, strict=True)
+            _part(hosted[plan.domain], "" if lies_in(plan.domain, plan.zone) else plan.zone, plan.target)
+            for plan in plans
         ]
         snapshots = await self._see(rows, [plan.questions for plan in plans], _silent)
         planned = []
@@ -167,13 +168,13 @@ class _Run:
     async def _carry_out(self, batch: Sequence[Planned]) -> list[Applied]:
         changes: dict[str, list[Change]] = {}
         before: list[tuple[Plan, list[Owned]]] = []
-        after: dict[str, tuple[Plan, list[Owned]]] = {}
-        for one in batch:
+        after: dict[int, tuple[Plan, list[Owned]]] = {}
+        for at, one in enumerate(batch):
             if (plan := one.plan) is None or one.snapshot is None or not self._target(plan.target).writable:
                 continue
             rows = owned_after(plan, one.owned, one.snapshot)
             if plan.changes or rows != list(one.owned):
-                after[plan.domain] = (plan, rows)
+                after[at] = (plan, rows)
             if plan.changes:
                 both = [*one.owned, *(row for row in rows if row not in one.owned)]
                 before.append((plan, both))
@@ -182,18 +183,14 @@ class _Run:
         self._save(before)
         errors: dict[tuple[str, str], PostaneError | None] = {}
         for name, several in changes.items():
-            for zone, error in (await apply_many(self._target(name), several)).items():
+            for zone, error in (await apply_many(self._target(name), _by_zone(several))).items():
                 errors[name, zone] = error
         applied = [self._outcome(one, errors) for one in batch]
-        restored = {one.domain: one.owned for one in batch}
         settled = []
-        for result in applied:
-            if result.domain not in after:
-                continue
-            plan, rows = after[result.domain]
-            if isinstance(result.error, TemporaryError):
+        for at, (plan, rows) in after.items():
+            if isinstance(applied[at].error, TemporaryError):
                 continue  # it may be there or not: the next run looks
-            settled.append((plan, list(restored[result.domain]) if result.error else rows))
+            settled.append((plan, list(batch[at].owned) if applied[at].error else rows))
         self._save(settled)
         return applied
 
@@ -215,7 +212,8 @@ class _Run:
         ids = {row.facts.domain: row.id for row in known(self.site, [plan.domain for plan, _ in rows])}
         with self.site.database.change() as session:
             for plan, owned in rows:
-                save_owned(session, ids[plan.domain], plan.target, owned)
+                within = plan.domain if lies_in(plan.domain, plan.zone) else plan.zone
+                save_owned(session, ids[plan.domain], plan.target, owned, within)
 
     async def _see(
         self, rows: Sequence[Known], asked: Sequence[Sequence[tuple[str, str]]], told: Told
@@ -227,9 +225,9 @@ class _Run:
         async def look(row: Known, questions: Sequence[tuple[str, str]]) -> Snapshot:
             nonlocal count
             if self._holds_all(row):  # then the world is only asked whether it looks there
-                questions = [(row.facts.domain, "MX")]
+                questions = [(row.zone or row.facts.domain, "MX")]
             async with turns:
-                found = await self._world.look(row.facts.domain, questions)
+                found = await self._world.look(row.zone or row.facts.domain, questions)
             count += 1
             told(count, len(rows))
             return found
@@ -259,7 +257,7 @@ class _Run:
     async def _plan(self, row: Known, want: list[Wanted], snapshot: Snapshot, take: frozenset[Kind]) -> Planned:
         facts, target = row.facts, self._target(row.target)
         owned = list(row.owned)
-        if target.whole_zones:
+        if target.whole_zones and not row.zone:
             owned = _adopted(self.site, row, snapshot, owned)
         ours = next((one.ours for one in want if one.ours is not None), None)
         merged = None
@@ -277,7 +275,7 @@ class _Run:
             text_limit=target.text_limit,
             now=time.time(),
         )
-        made = replace(made, zone=self._zone(row, snapshot))
+        made = replace(made, domain=facts.domain, zone=self._zone(row, snapshot))
         return Planned(facts.domain, made, None, snapshot, tuple(owned))
 
     def _as_planned(self, want: Sequence[Wanted]) -> Ask:
@@ -293,6 +291,8 @@ class _Run:
 
     def _zone(self, row: Known, snapshot: Snapshot) -> str:
         """Where the records go: the zone around the domain, but never one that is everybody's."""
+        if row.zone:
+            return row.zone
         if self._target(row.target).whole_zones or not snapshot.zone or not by_list()(snapshot.zone):
             return row.facts.domain
         return snapshot.zone
@@ -320,6 +320,39 @@ class _Run:
         return [
             replace(row, facts=replace(row.facts, reverse=() if at else tuple(found))) for at, row in enumerate(rows)
         ]
+
+
+def _parts(row: Known) -> list[Known]:
+    """The domain's own zone, and the provider's zones that hold, or held, what its CNAMEs lead to."""
+    domain = row.facts.domain
+    zones = {row.facts.delegation} if row.facts.delegation else set()
+    zones |= {one.record.name.rpartition(f".{domain}.")[2] for one in row.owned if not lies_in(one.record.name, domain)}
+    return [_part(row, "", row.target), *(_part(row, zone, "") for zone in sorted(zones))]
+
+
+def _part(row: Known, zone: str, target: str) -> Known:
+    """`zone` "" is the domain's own. What stands in the provider's is put where records are put by default."""
+    facts = replace(row.facts, reverse=()) if zone else row.facts
+    owned = tuple(one for one in row.owned if lies_in(one.record.name, zone or facts.domain))
+    return replace(row, facts=facts, zone=zone, target=target, owned=owned)
+
+
+def _wanted(row: Known) -> list[Wanted]:
+    if row.zone:
+        return delegated(row.facts) if row.zone == row.facts.delegation else []
+    return desired(row.facts)
+
+
+def _by_zone(changes: Sequence[Change]) -> list[Change]:
+    """One change a zone: two domains can have their records in the same one."""
+    found: dict[str, Change] = {}
+    for one in changes:
+        if (first := found.get(one.zone)) is None:
+            found[one.zone] = one
+            continue
+        before = None if first.before is None or one.before is None else (*first.before, *one.before)
+        found[one.zone] = Change(one.zone, (*first.remove, *one.remove), (*first.add, *one.add), before)
+    return list(found.values())
 
 
 def _questions(want: Sequence[Wanted], owned: Sequence[Owned]) -> list[tuple[str, str]]:

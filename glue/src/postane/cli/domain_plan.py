@@ -131,7 +131,7 @@ def write_letter(
     if language not in LANGUAGES:
         raise UsageError(f"--language: {language!r} is none of {', '.join(LANGUAGES)}")
     here = site()
-    [found] = domain_plan.plan(here, [name], take=domain_plan.kinds(take or ()))
+    found = domain_plan.plan(here, [name], take=domain_plan.kinds(take or ()))[0]
     if found.plan is None:
         raise found.error or NotFoundError(name)
     if zone:
@@ -191,7 +191,8 @@ def _show(found: Sequence[Planned], *, short: bool) -> None:
         if one.plan is None:
             typer.secho(f"{one.domain}: {one.error}", fg=typer.colors.RED)
             continue
-        typer.secho(f"{one.domain} ({one.plan.target}): {one.plan}", bold=True)
+        place = one.plan.target if one.plan.zone in (one.domain, "") else f"{one.plan.target}, zone {one.plan.zone}"
+        typer.secho(f"{one.domain} ({place}): {one.plan}", bold=True)
         for line in one.plan.lines:
             if short and line.action is Action.KEEP:
                 continue

@@ -267,3 +267,32 @@ def test_what_a_domain_wants_of_its_own(tmp_path: Path, nameserver: str) -> None
             domain_facts.change(site, "shop.test", *wrong)
     with pytest.raises(NotFoundError):
         domain_plan.plan(site, ["nobody.test"])
+
+
+@needs_knot
+def test_with_delegation_the_customer_has_cnames_and_our_zone_what_they_lead_to(
+    tmp_path: Path, server: RunningKnot, nameserver: str
+) -> None:
+    site = site_with(tmp_path, nameserver, server, delegation="dns.host.test")
+    site.config = replace_dns(site.config, publish="knot")
+    for name in ("hers.test", "his.test"):
+        domain.add(site, name)
+        domain_facts.change(site, name, "manual", None, {})
+    done = apply(site, "hers.test", "his.test")
+    assert [(one.domain, one.state) for one in done if one.plan and one.plan.zone == "dns.host.test"] == [
+        ("hers.test", "done"),
+        ("his.test", "done"),
+    ]
+    found = domain_plan.plan(site, ["hers.test", "his.test"])
+    assert [one.plan.zone for one in found if one.plan] == ["hers.test", "dns.host.test", "his.test", "dns.host.test"]
+    behind = [one.plan for one in found if one.plan and one.plan.zone == "dns.host.test"]
+    assert all(not one.changes and len(one.of(Action.KEEP)) == 4 for one in behind)
+    assert {name for _, name, _ in rows(site)} == {
+        f"{label}.{name}.dns.host.test"
+        for name in ("hers.test", "his.test")
+        for label in ("_dmarc", "_mta-sts", "p-rsa-1._domainkey", "p-ed25519-1._domainkey")
+    }
+    # Without delegation they go again, and only they.
+    site.config = msgspec.structs.replace(site.config, domains=Domains())
+    assert {one.state for one in apply(site, "hers.test") if one.plan and one.plan.zone == "dns.host.test"} == {"done"}
+    assert {name.partition("his.test")[1] for _, name, _ in rows(site)} == {"his.test"}
