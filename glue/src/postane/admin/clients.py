@@ -14,11 +14,11 @@ from postane.clients import autoconfig, autodiscover, mobileconfig, mta_sts, pac
 from postane.clients.dns import name_records, srv_records, text_records
 from postane.clients.model import Service, Setup, make_setup
 from postane.dns.records import Record
+from postane.domains.life import OURS, mail_state
 from postane.storage.schema import Domain
 
-# Where a domain may stand in its life for its people to be told, and for a policy: while the MX is another's, none.
-_WITH_POLICY = frozenset({"cutover", "hardened", "suspended", "leaving"})
-_TOLD = _WITH_POLICY | {"verified", "shadow"}
+# Where a domain may stand in its life for its people to be told. While the MX is another's there is no policy.
+_TOLD = frozenset({"verified", "shadow", "cutover", "hardened", "suspended", "leaving"})
 
 
 class _Wishes(msgspec.Struct):
@@ -79,7 +79,7 @@ def show(site: Site, name: str) -> ClientsView:
 
 
 def _setup(site: Site, row: Domain) -> Setup:
-    if row.state not in _WITH_POLICY:
+    if mail_state(row.state, row.came_from) not in OURS:
         return make_setup(row.name, site.config, mode="off")
     return make_setup(row.name, site.config, mode=msgspec.json.decode(row.settings, type=_Wishes).mta_sts or None)
 

@@ -12,9 +12,10 @@ from postane.admin import domain as domains
 from postane.admin.names import domain_name
 from postane.admin.site import Site
 from postane.core.address import normal_domain
-from postane.core.errors import ConfigError
+from postane.core.errors import ConfigError, ConflictError
 from postane.dns.knot import Knot
 from postane.dns.records import Plan, Record, difference, wanted
+from postane.domains.life import OURS, State, mail_state
 from postane.storage.schema import Domain
 
 
@@ -47,7 +48,8 @@ def records(site: Site, name: str) -> list[Record]:
 def publish(site: Site, names: Sequence[str], *, everything: bool = False, dry_run: bool = False) -> Published:
     """Brings the zones of these domains to what they should be; with `everything`, of all, and gives up the rest.
 
-    Raises ConfigError where no name server is configured, ServiceMissingError where it does not answer.
+    A domain whose mail is not ours yet keeps the zone that it has. Raises ConfigError where no name server is
+    configured, ServiceMissingError where it does not answer, ConflictError for the name of such a domain.
     """
     if site.config.dns.publish != "knot":
         raise ConfigError(
@@ -55,12 +57,20 @@ def publish(site: Site, names: Sequence[str], *, everything: bool = False, dry_r
             hint="`postane domain records DOMAIN --zone` shows what to put in at your DNS provider",
         )
     knot = Knot(site.config.dns.knot_socket)
-    chosen = [view.name for view in domains.every(site)] if everything else [domain_name(name) for name in names]
+    hosted = _states(site)
+    chosen = [name for name, state in hosted.items() if state in OURS]
+    if not everything:
+        chosen = [domain_name(name) for name in names]
+        for name in chosen:
+            if (state := hosted.get(name, State.CUTOVER)) not in OURS:
+                raise ConflictError(
+                    f"{name} is {state}: its mail does not come here yet", hint=f"postane domain plan {name}"
+                )
     desired = {name: records(site, name) for name in dict.fromkeys(chosen)}
 
     members = knot.members()
     new = [name for name in desired if name not in members]
-    gone = {name: entry for name, entry in members.items() if everything and name not in desired}
+    gone = {name: entry for name, entry in members.items() if everything and name not in hosted}
     served = knot.read([name for name in desired if name in members])
     now = int(time.time())
     plans = [difference(name, _host(site), served.get(name, ()), desired[name], serial=now) for name in desired]
@@ -71,6 +81,12 @@ def publish(site: Site, names: Sequence[str], *, everything: bool = False, dry_r
         knot.apply(plans)
     changes = (*map(_change, plans), *(ZoneChange(name, False) for name in gone))
     return Published(bool(changes or new), changes, _note(site))
+
+
+def _states(site: Site) -> dict[str, State]:
+    with site.database.session() as session:
+        rows = session.execute(select(Domain.name, Domain.state, Domain.came_from).order_by(Domain.name))
+        return {name: mail_state(state, came_from) for name, state, came_from in rows}
 
 
 def _note(site: Site) -> str:

@@ -53,6 +53,8 @@ class Action(StrEnum):
     DELETE = "delete"
 
 
+# Values of `mail_state` of domains that have all their mail here: all of their records may stand, the MX too.
+OURS = frozenset({State.CUTOVER, State.HARDENED, State.SUSPENDED, State.LEAVING})
 FORWARD = {
     State.CLAIMED: State.VERIFIED,
     State.VERIFIED: State.SHADOW,
@@ -221,6 +223,14 @@ def rollback(life: Life, now: float) -> Life | None:
         return None
     proof = Proof.NONE if BACK[life.state] is State.CLAIMED else life.proof
     return replace(life, state=BACK[life.state], since=now, proof=proof)
+
+
+def mail_state(state: str, came_from: str = "") -> State:
+    """The state that says who has the mail: of the suspended and the leaving the one that they came from first.
+
+    `came_from`: states, by spaces.
+    """
+    return State((came_from.split() or [state])[0])
 
 
 def taken_back(state: State) -> tuple[Action, ...]:

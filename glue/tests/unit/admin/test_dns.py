@@ -6,13 +6,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from postane.admin import dns, domain
 from postane.admin.site import Site
 from postane.cli import domain_dns
 from postane.config.model import Config, Dns
-from postane.core.errors import ConfigError, NotFoundError, UsageError
+from postane.core.errors import ConfigError, ConflictError, NotFoundError, UsageError
 from postane.dns.records import Plan, Record
+from postane.storage.schema import Domain
 
 FOREIGN = Record("www.demo.test", "A", "198.51.100.7")
 
@@ -66,6 +68,20 @@ def test_a_second_time_changes_nothing(tmp_path: Path, server: Server) -> None:
 def test_only_named_domains_are_touched(tmp_path: Path, server: Server) -> None:
     dns.publish(make_site(tmp_path), ["demo.test"])
     assert list(server.zones) == ["demo.test"]
+
+
+def test_a_domain_whose_mail_is_elsewhere_yet_keeps_the_zone_it_has(tmp_path: Path, server: Server) -> None:
+    site = make_site(tmp_path)
+    dns.publish(site, [], everything=True)
+    zone = set(server.zones["demo.test"])
+    with site.database.change() as session:
+        session.execute(update(Domain).where(Domain.name == "demo.test").values(state="leaving", came_from="shadow"))
+    server.zones["demo.test"].discard(next(one for one in zone if one.type == "MX"))
+    kept = set(server.zones["demo.test"])
+    assert not dns.publish(site, [], everything=True).changed
+    assert server.zones["demo.test"] == kept
+    with pytest.raises(ConflictError, match=r"demo\.test is shadow"):
+        dns.publish(site, ["demo.test"])
 
 
 def test_a_dry_run_tells_and_changes_nothing(tmp_path: Path, server: Server) -> None:
