@@ -192,10 +192,14 @@ class Desk:
 
     # -- from state to state --------------------------------------------------------------------------------------
 
-    def advance(self, name: str, *, dry_run: bool = False, who: str = "") -> Change[LifeView]:
-        """One step, with the operator's word, if nothing holds the domain; else `holds` of the answer says what."""
+    def advance(self, name: str, *, exported: bool = False, dry_run: bool = False, who: str = "") -> Change[LifeView]:
+        """One step, with the operator's word, if nothing holds the domain; else `holds` of the answer says what.
+
+        `exported`: the operator's word too, that those who leave have their data.
+        """
         known = self._known(domain_name(name))
-        return self._go(known, self._look(known), "domain advance", who, word=True, dry_run=dry_run)
+        seen = replace(self._look(known), exported=exported)
+        return self._go(known, seen, "domain advance", who, word=True, dry_run=dry_run)
 
     def look(self, name: str) -> LifeView:
         """Where it stands, and what holds it there as the world is now; no step is made."""

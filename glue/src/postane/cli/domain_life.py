@@ -93,6 +93,9 @@ def show(
 
 def advance(
     name: Name,
+    exported: Annotated[
+        bool, typer.Option("--exported", help="Of one that leaves: its data has been handed over.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come of it, change nothing.")] = False,
     as_json: output.Json = False,
 ) -> None:
@@ -100,7 +103,7 @@ def advance(
 
     Example: `postane domain advance example.org --dry-run`
     """
-    done = Desk(site()).advance(name, dry_run=dry_run, who=who())
+    done = Desk(site()).advance(name, exported=exported, dry_run=dry_run, who=who())
     _told(done.changed, done.item, as_json=as_json, would=dry_run)
     if not done.changed:
         raise typer.Exit(1)
