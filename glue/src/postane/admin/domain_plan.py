@@ -24,7 +24,7 @@ from postane.dns.records import canonical, wanted
 from postane.dns.resolver import Resolver
 from postane.dns.targets.base import Change, Target, WorldChangedError, apply_many, read_many
 from postane.domains import spf
-from postane.domains.desired import Wanted, delegated, desired
+from postane.domains.desired import Wanted, delegated, desired, with_foreign_mx
 from postane.domains.kinds import Kind
 from postane.domains.plan import Action, Owned, Plan, decode, encode, foreign_spf, make_plan, owned_after
 from postane.domains.snapshot import Finding, Snapshot, Trouble
@@ -259,6 +259,8 @@ class _Run:
         owned = list(row.owned)
         if target.whole_zones and not row.zone:
             owned = _adopted(self.site, row, snapshot, owned)
+        if not _mx_is_ours(row, want, snapshot, owned, take):
+            want = with_foreign_mx(want, facts)
         ours = next((one.ours for one in want if one.ours is not None), None)
         merged = None
         if ours is not None:
@@ -388,6 +390,18 @@ def _adopted(site: Site, row: Known, snapshot: Snapshot, owned: list[Owned]) -> 
                 kind = by_type[record.type]
             owned = [*owned, Owned(record, kind)]
     return owned
+
+
+def _mx_is_ours(
+    row: Known, want: Sequence[Wanted], snapshot: Snapshot, owned: Sequence[Owned], take: Collection[Kind]
+) -> bool:
+    """True if the MX names our host once the plan is carried out."""
+    standing = snapshot.at(row.facts.domain, "MX")
+    if any(one.data.split()[-1].rstrip(".").lower() == row.facts.host for one in standing):
+        return True
+    mine = {canonical(one.record) for one in owned}
+    foreign = any(canonical(one) not in mine for one in standing)
+    return any(one.kind is Kind.MX for one in want) and (not foreign or Kind.MX in take)
 
 
 def would(one: Planned) -> Applied:

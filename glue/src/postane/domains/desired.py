@@ -7,6 +7,7 @@ Sources: RFC 7208 (SPF), RFC 6376 (DKIM), RFC 9989 (DMARC), RFC 8461 (MTA-STS), 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_address
 
@@ -146,11 +147,16 @@ def tlsa_data(certificate: bytes) -> str:
     return f"3 1 1 {hashlib.sha256(spki).hexdigest()}"
 
 
-def ours_in_spf(facts: Facts) -> Ours:
+def with_foreign_mx(wanted: Iterable[Wanted], facts: Facts) -> list[Wanted]:
+    """The same for a domain whose MX stays another's for now: in its SPF record "mx" would name that one."""
+    spf = _spf(facts, Kind.SPF, mx_is_ours=False)
+    return [replace(spf[0], record=replace(spf[0].record, ttl=facts.ttl)) if one.ours else one for one in wanted]
+
+
+def ours_in_spf(facts: Facts, *, mx_is_ours: bool) -> Ours:
     """The SPF term that names our servers, and those that do as well."""
     by_ip = tuple(f"ip{ip_address(one).version}:{ip_address(one)}" for one in facts.addresses)
     by_name = f"a:{facts.host}"
-    mx_is_ours = Kind.MX in DUE.get(facts.state, ALL)
     if facts.spf.startswith("include:"):
         return Ours(facts.spf, (), by_ip)
     if facts.spf == "ip" and by_ip:
@@ -165,8 +171,9 @@ def _mx(facts: Facts, kind: Kind) -> list[Wanted]:
     return [Wanted(Record(facts.domain, "MX", f"10 {facts.host}."), kind, "mail for the domain comes here")]
 
 
-def _spf(facts: Facts, kind: Kind) -> list[Wanted]:
-    ours = ours_in_spf(facts)
+def _spf(facts: Facts, kind: Kind, *, mx_is_ours: bool | None = None) -> list[Wanted]:
+    due = Kind.MX in DUE.get(facts.state, ALL)
+    ours = ours_in_spf(facts, mx_is_ours=due if mx_is_ours is None else mx_is_ours)
     text = f"{VERSION} {ours.term} {ours.end}"
     return [
         Wanted(

@@ -210,6 +210,10 @@ class World:
         async with asyncio.TaskGroup() as group:
             for at, (name, kind) in enumerate(questions):
                 group.create_task(one(at, name, kind))
+        async with asyncio.TaskGroup() as group:
+            for at, kind in enumerate(_like_wildcards(look)):
+                group.create_task(one(at, wildcard, kind))
+        _forget_wildcards(look, wildcard)
         look.unanswered = [missing for missing in look.unanswered if missing.name != wildcard]
         own = dict(zone.addresses)
         for server, why in sorted(look.lame.items()):
@@ -266,6 +270,23 @@ class World:
             look.unanswered += [
                 Unanswered(name, kind, "no answer in time") for name, kind in wanted if (name, kind) not in known
             ]
+
+
+def _like_wildcards(look: _Look) -> list[str]:
+    """Types of which several names have the same record: it may be one wildcard, of which nothing stands there."""
+    names: dict[tuple[str, str], set[str]] = {}
+    for record in look.records.values():
+        if record.name != look.domain and record.type in ("A", "CNAME", "TXT", "SRV"):
+            names.setdefault((record.type, record.data), set()).add(record.name)
+    return sorted({kind for (kind, _), several in names.items() if len(several) > 1 or kind == "A"})
+
+
+def _forget_wildcards(look: _Look, wildcard: str) -> None:
+    """Takes out what is there by a wildcard only, but for its MX: a record of the name's own would take its place."""
+    made = {(one.type, one.data) for one in look.records.values() if one.name == wildcard and one.type != "MX"}
+    for key, one in list(look.records.items()):
+        if one.name != look.domain and (one.type, one.data) in made:
+            del look.records[key]
 
 
 def _is_mx(record: Record, domain: str) -> bool:

@@ -107,9 +107,9 @@ def test_a_domain_at_another_server_is_planned_carried_out_and_has_nothing_more_
     assert (done.state, done.conflicts) == ("done", 1)
     there = far_records(site, "shop.test")
     assert foreign("shop.test") <= there
-    assert ("shop.test", "TXT", "v=spf1 ip4:198.51.100.0/24 mx ~all") in there
+    assert ("shop.test", "TXT", "v=spf1 ip4:198.51.100.0/24 a:mail.host.test ~all") in there
     assert ("shop.test", "MX", "10 mx.old.test.") in there
-    assert ("spf", "shop.test", "mx") in rows(site)
+    assert ("spf", "shop.test", "a:mail.host.test") in rows(site)
     assert "dmarc" not in {kind for kind, _, _ in rows(site)}
     [again] = domain_plan.plan(site, ["shop.test"])
     assert again.plan is not None
@@ -149,7 +149,7 @@ def test_a_file_is_carried_out_as_it_is_and_refused_once_the_world_has_changed(
     [done] = domain_plan.apply_file(site, document)
     assert done.state == "done"
     assert decode(document)[0].add == done.plan.add if done.plan else False
-    assert ("bar.test", "TXT", "v=spf1 ip4:198.51.100.0/24 mx ~all") in far_records(site, "bar.test")
+    assert ("bar.test", "TXT", "v=spf1 ip4:198.51.100.0/24 a:mail.host.test ~all") in far_records(site, "bar.test")
     known = rows(site)
     [late] = domain_plan.apply_file(site, document)
     assert (late.state, type(late.error)) == ("failed", WorldChangedError)
@@ -183,7 +183,7 @@ def test_a_run_killed_around_the_change_is_healed_by_the_next(
     assert done.state == ("unchanged" if reached else "done")
     there = far_records(site, name)
     assert foreign(name) <= there
-    assert (name, "TXT", "v=spf1 ip4:198.51.100.0/24 mx ~all") in there
+    assert (name, "TXT", "v=spf1 ip4:198.51.100.0/24 a:mail.host.test ~all") in there
     with site.database.session() as session:
         for row in session.scalars(select(OwnedRecord)):
             assert canonical(Record(row.name, row.type, row.data)) in there

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from postane.domains.desired import Facts, Service, delegated, desired, ours_in_spf, tlsa_data
+from postane.domains.desired import Facts, Service, delegated, desired, tlsa_data, with_foreign_mx
 from postane.domains.kinds import ALL, Kind
 
 FACTS = Facts(
@@ -98,7 +98,11 @@ def test_the_hosts_own_domain_has_its_addresses_and_tlsa() -> None:
     ],
 )
 def test_how_our_servers_are_named_in_spf(spf: str, state: str, term: str, equal: str | None) -> None:
-    ours = ours_in_spf(replace(FACTS, spf=spf, state=state))
+    facts = replace(FACTS, spf=spf, state=state)
+    [ours] = [one.ours for one in desired(facts) if one.ours]
+    if state != "shadow":
+        foreign = next(one.ours for one in with_foreign_mx(desired(facts), facts) if one.ours)
+        assert "mx" not in (foreign.term, *foreign.equal)
     assert ours.term == term
     assert (equal in ours.equal) if equal else ours.equal == ()
 

@@ -212,6 +212,27 @@ def test_an_alias_at_the_apex_and_a_wildcard_are_told() -> None:
     on(test)
 
 
+def test_what_is_there_by_a_wildcard_alone_is_not_there() -> None:
+    names = [(D, "MX"), (f"autoconfig.{D}", "A"), (f"a._domainkey.{D}", "TXT"), (f"_dmarc.{D}", "TXT")]
+
+    async def test(net: Net) -> None:
+        for server in (net.first, net.second):
+            server.zones[D] = [
+                ("shop.test", "60", "MX", "10 mx.old.test."),
+                *((f"{name}.shop.test", "60", "A", "192.0.2.8") for name in ("*", "autoconfig")),
+                *((f"{name}.shop.test", "60", "TXT", '"v=spf1 -all"') for name in ("*", "a._domainkey", "_dmarc")),
+            ]
+        found = await net.look(names=names)
+        assert found.records == (Record(D, "MX", "10 mx.old.test.", 60),)
+        assert found.trouble == ()
+        # The same text without a wildcard is the name's own.
+        for server in (net.first, net.second):
+            server.zones[D] = [one for one in server.zones[D] if not one[0].startswith("*")]
+        assert len((await net.look(names=names)).records) == 4
+
+    on(test)
+
+
 def test_a_resolver_that_still_sees_the_old_is_told() -> None:
     async def test(net: Net) -> None:
         for server in (net.first, net.second):
