@@ -14,7 +14,7 @@ import yaml
 
 from postane.admin.names import domain_name
 from postane.config.load import parse
-from postane.config.model import Config, Delivery, Dkim, Dns, Listen, Log, Queue, Smtp, Tls
+from postane.config.model import Config, Delivery, Dkim, Dns, Filters, Listen, Log, Queue, Smtp, Tls
 from postane.core.address import Address
 from postane.core.errors import ConfigError, PermanentError, ServiceMissingError, UsageError
 from postane.directory.passwords import verify_password
@@ -35,7 +35,7 @@ class Plan:
     domains: tuple[str, ...]
     accounts: tuple[str, ...]
     workers: int
-    sign: bool
+    builtin: bool
     filters_file: Path | None
     nameserver: str | None
 
@@ -61,7 +61,8 @@ def prepare(plan: Plan) -> Config:
         # Deliveries that wait together share one round of syncs: the more, the faster (delivery/maildir.py).
         queue=Queue(concurrency_local=500),
         dns=Dns(nameservers=(plan.nameserver,) if plan.nameserver else ()),
-        dkim=Dkim(sign=plan.sign),
+        dkim=Dkim(sign=plan.builtin),
+        filters=_filters(plan) if plan.builtin else Filters(),
         log=Log(level="info"),
     )
     (plan.folder / "run").mkdir(exist_ok=True)
@@ -83,6 +84,18 @@ def prepare(plan: Plan) -> Config:
     if not file.exists() or file.read_text("utf-8") != written:
         file.write_text(written, "utf-8")
     return config
+
+
+def _filters(plan: Plan) -> Filters:
+    """Those that need no service; and authentication where the name server is one of the test's, which answers.
+
+    Its peers come from this machine, and are judged all the same.
+    """
+    if plan.nameserver is None:
+        return Filters(use=("attachments", "lists"))
+    return Filters(
+        use=("authentication", "attachments", "lists"), options={"authentication": {"trusted_peers": list[str]()}}
+    )
 
 
 def _apart(work: Callable[[], object]) -> None:

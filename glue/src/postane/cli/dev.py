@@ -19,7 +19,9 @@ def dev(
         list[str] | None, typer.Option(help="An account as name:password or name@domain:password.")
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="SMTP workers; 0: as many as cores.")] = 0,
-    filters: Annotated[Literal["none", "builtin"], typer.Option(help="Which filters run.")] = "builtin",
+    filters: Annotated[
+        Literal["none", "builtin"], typer.Option(help="builtin: those that need no service, and signing.")
+    ] = "builtin",
     filters_file: Annotated[
         Path | None, typer.Option(help="A file with the section `filters` of a configuration: these run.")
     ] = None,
@@ -42,7 +44,7 @@ def dev(
         domains=tuple(domain or ["demo.test"]),
         accounts=tuple(account or []),
         workers=workers,
-        sign=filters == "builtin",
+        builtin=filters == "builtin",
         filters_file=filters_file,
         nameserver=nameserver,
     )

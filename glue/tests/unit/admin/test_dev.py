@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def plan(folder: Path, filters_file: Path | None) -> Plan:
         domains=("demo.test",),
         accounts=(),
         workers=1,
-        sign=False,
+        builtin=False,
         filters_file=filters_file,
         nameserver=None,
     )
@@ -63,3 +64,13 @@ def test_an_error_apart_is_an_error_here() -> None:
 def test_a_death_apart_is_an_error_here() -> None:
     with pytest.raises(PermanentError, match="could not be made"):
         _apart(lambda: os.kill(os.getpid(), 9))
+
+
+def test_the_built_in_ones_need_no_service(tmp_path: Path) -> None:
+    wanted = replace(plan(tmp_path, None), builtin=True)
+    config = prepare(wanted)
+    assert (config.filters.use, config.dkim.sign) == (("attachments", "lists"), True)
+    asked = prepare(replace(wanted, nameserver="127.0.0.1:5353"))
+    assert asked.filters.use == ("authentication", "attachments", "lists")
+    assert asked.filters.options == {"authentication": {"trusted_peers": []}}
+    assert load(tmp_path / "dev" / "postane.yml") == asked
