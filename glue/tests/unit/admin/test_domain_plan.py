@@ -18,7 +18,7 @@ from postane.admin.site import Site
 from postane.config.model import Config, Dns, DnsTarget, Domains
 from postane.core.errors import ConfigError, NotAllowedError, NotFoundError, ServiceMissingError
 from postane.dns.records import Record, canonical
-from postane.dns.targets.base import WorldChangedError
+from postane.dns.targets.base import WorldChangedError, apply_many
 from postane.dns.targets.rfc2136 import Rfc2136, key_from
 from postane.domains.kinds import Kind
 from postane.domains.plan import Action, decode
@@ -164,7 +164,7 @@ def test_a_run_killed_around_the_change_is_healed_by_the_next(
     name = "pub.test" if reached else "inn.test"
     site = site_with(tmp_path, nameserver, server, target="far")
     domain.add(site, name)
-    real = domain_plan.apply_many
+    real = apply_many
 
     class KilledError(BaseException):
         pass
@@ -262,9 +262,13 @@ def test_what_a_domain_wants_of_its_own(tmp_path: Path, nameserver: str) -> None
     domain_facts.change(site, "shop.test", "", [], {"spf": "", "ttl": 0})
     [one] = domain_facts.known(site, ["shop.test"])
     assert (one.facts.spf, one.facts.ttl, one.target) == ("a", 3600, "")
-    for wrong in (("none", None, {}), (None, ["mxx"], {}), (None, None, {"spf": "b c"}), (None, None, {"dmarc": "x"})):
+    with pytest.raises(ConfigError):
+        domain_facts.change(site, "shop.test", "none", None, {})
+    with pytest.raises(ConfigError):
+        domain_facts.change(site, "shop.test", None, ["mxx"], {})
+    for wrong in ({"spf": "b c"}, {"dmarc": "x"}):
         with pytest.raises(ConfigError):
-            domain_facts.change(site, "shop.test", *wrong)
+            domain_facts.change(site, "shop.test", None, None, {**wrong})
     with pytest.raises(NotFoundError):
         domain_plan.plan(site, ["nobody.test"])
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from postane.core.question import NO_SUCH_NAME, Answer, Evaluation, Question
 from postane.domains import spf
 from postane.domains.spf import Count, Merged, Ours
-from postane.filters.auth import spf as evaluator
 from postane.filters.auth.spf import Client, check_host
+from postane.filters.auth.spf_record import Result
 
 T = TypeVar("T")
 World = Mapping[tuple[str, str], tuple[str, ...] | Answer]
@@ -240,7 +240,7 @@ def test_the_evaluator_counts_the_same(terms: list[str], end: str) -> None:
     ours = count(text)
     client = Client(ip_address("100.64.9.9"), "client.test", f"x@{DOMAIN}")
     theirs = answered(check_host(client), {**WORLD, (DOMAIN, "TXT"): (text,)})
-    if theirs.result is evaluator.Result.PERMERROR:
+    if theirs.result is Result.PERMERROR:
         assert not ours.passes
     else:
         assert ours.passes
@@ -257,7 +257,7 @@ def test_no_foreign_word_is_lost_and_ours_comes_first_enough(terms: list[str], e
     world = {("our.test", "A"): ("192.0.2.77",), ("gone.test", "TXT"): ("v=spf1 -all",)}
     world |= {(DOMAIN, "TXT"): (found.text,)}
     checked = answered(check_host(client), {**WORLD, **world})
-    if checked.result is evaluator.Result.PERMERROR:
+    if checked.result is Result.PERMERROR:
         assert checked.lookups > 10 or checked.void_lookups > 2
     else:
-        assert checked.result is evaluator.Result.PASS
+        assert checked.result is Result.PASS
