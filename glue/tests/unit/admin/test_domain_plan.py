@@ -151,8 +151,9 @@ def test_a_file_is_carried_out_as_it_is_and_refused_once_the_world_has_changed(
     assert decode(document)[0].add == done.plan.add if done.plan else False
     assert ("bar.test", "TXT", "v=spf1 ip4:198.51.100.0/24 a:mail.host.test ~all") in far_records(site, "bar.test")
     known = rows(site)
-    [late] = domain_plan.apply_file(site, document)
-    assert (late.state, type(late.error)) == ("failed", WorldChangedError)
+    for dry_run in (True, False):
+        [late] = domain_plan.apply_file(site, document, dry_run=dry_run)
+        assert (late.state, type(late.error)) == ("failed", WorldChangedError)
     assert rows(site) == known
 
 

@@ -286,9 +286,8 @@ _DATA = st.one_of(
     ),
     st.sampled_from([("CAA", '0 issue "other.test"'), ("CAA", '0 issue ";"')]),
 )
-_RECORDS = st.builds(
-    lambda name, data, ttl: Record(name, data[0], data[1], ttl), _NAMES, _DATA, st.sampled_from([60, 3600])
-)
+_TTLS = st.sampled_from([60, 3600])
+_RECORDS = st.builds(lambda name, data, ttl: Record(name, data[0], data[1], ttl), _NAMES, _DATA, _TTLS)
 _KIND_OF = {"MX": Kind.MX, "CNAME": Kind.AUTOCONFIG, "A": Kind.ADDRESS, "CAA": Kind.CAA}
 
 
