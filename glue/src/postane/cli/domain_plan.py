@@ -95,12 +95,12 @@ def apply(
     Example: `postane domain apply example.org --dry-run`
     """
     here = site()
-    file = Path(names[0]) if names and len(names) == 1 and Path(names[0]).is_file() else None
+    file = _plan_file(names)
     if file is not None:
         if take:
             raise UsageError("--take is for plans that are made now: a file says already what is taken")
         with _progress("changing") as told:
-            done = domain_plan.apply_file(here, file.read_bytes(), dry_run=dry_run, told=told)
+            done = domain_plan.apply_file(here, file, dry_run=dry_run, told=told)
     else:
         chosen = _chosen(names, everything)
         with _progress("looking") as told:
@@ -182,6 +182,14 @@ def _chosen(names: list[str] | None, everything: bool) -> list[str] | None:
     if bool(names) == everything:
         raise UsageError("name the domains, or say --all")
     return None if everything else names
+
+
+def _plan_file(names: list[str] | None) -> bytes | None:
+    """The content of a file of plans; a zone file that happens to be named as a domain is none."""
+    if not names or len(names) != 1 or not Path(names[0]).is_file():
+        return None
+    content = Path(names[0]).read_bytes()
+    return content if content.startswith(b"{") else None
 
 
 def _show(found: Sequence[Planned], *, short: bool) -> None:

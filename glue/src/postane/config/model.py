@@ -234,7 +234,7 @@ class Domains(Section, frozen=True):
         tuple[str, ...],
         Meta(
             description="Kinds of record: mx, spf, dkim, dmarc, mta_sts, tls_rpt, autoconfig, autodiscover, srv, caa, "
-            "tlsa, verification, address, acme, reverse; empty: all."
+            "pacc, tlsa, verification, address, acme, reverse; empty: all but pacc."
         ),
     ] = ()
     target: Annotated[str, Meta(description="Default of dns.targets; empty: dns.publish, else manual.")] = ""

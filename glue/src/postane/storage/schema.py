@@ -41,7 +41,7 @@ class Tenant(Base):
 
 class Domain(Base):
     """A hosted domain. `dns_target`: one of dns.targets, "" for the default; `kinds` of record that Postane keeps, by
-    spaces, "" for those of the configuration; `settings` is JSON (see admin.domain_settings).
+    spaces, "" for those of the configuration; `settings` is JSON (see admin.domain_facts).
 
     `state` is one of domains.life, `came_from` the one that a suspended or leaving domain goes back to, `refusal`
     ("4xx" or "5xx") what a suspended one says; `proof` says by what it was proved ("" not yet), `token` is waited for.

@@ -120,6 +120,15 @@ def test_what_is_wrong_has_its_code(shell: Shell, words: tuple[str, ...], code: 
     assert shell("domain", *words)[0] == code
 
 
+def test_a_zone_file_named_as_the_domain_is_no_plan(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shop.test").write_text("$ORIGIN shop.test.\n")
+    code, out, _ = shell("domain", "apply", "shop.test")
+    assert (code, out.startswith("shop.test: unchanged; 1 left to you")) == (1, True)
+
+
 def test_a_server_that_is_away_has_its_code_and_the_others_go_on(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     text = shell.config.read_text()
     shell.config.write_text(text.replace("server: '127.0.0.1:", "server: '127.0.0.2:"))
