@@ -1,0 +1,123 @@
+"""What peers and users hear about a domain, from a tenant's claim to its suspension, of `postane dev`."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from smtplib import SMTP, SMTPAuthenticationError
+
+import dns.rcode
+import pytest
+
+from postane.admin import account, domain, queue
+from postane.admin.domain_life import Desk
+from postane.admin.site import Site
+from postane.domains.observe import try_path
+from support.dev import Dev
+from support.dns import name_server
+from support.filtered import Session
+
+D = "moving.test"
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    with name_server() as (server, address):
+        server.faults[D] = dns.rcode.SERVFAIL  # so what is sent there waits, and can be seen
+        made = Dev(tmp_path_factory.mktemp("life") / "dev", workers=1, more=[f"--nameserver={address}"])
+        made.start()
+        yield made
+        made.close()
+
+
+def stage(dev: Dev, does: Callable[[Site], object]) -> None:
+    """Has something done to the domain; waits until the worker has seen it."""
+    site = Site.at(dev.folder / "postane.yml")
+    does(site)
+    site.database.close()
+    time.sleep(0.3)
+
+
+def heard(dev: Dev, *locals_: str) -> list[str]:
+    """What a stranger hears of each name at the domain."""
+    session = Session(dev)
+    session("MAIL FROM:<stranger@far.test>")
+    said = [session(f"RCPT TO:<{one}@{D}>") for one in locals_]
+    session.close()
+    return [line[:9] for line in said]
+
+
+def login(dev: Dev, name: str, password: str) -> SMTP:
+    """A session of a user. Raises SMTPAuthenticationError."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    door = SMTP("127.0.0.1", dev.submission, timeout=20)
+    door.starttls(context=context)
+    door.login(name, password)
+    return door
+
+
+def refused(dev: Dev) -> bool:
+    try:
+        login(dev, f"x@{D}", "password-x").quit()
+    except SMTPAuthenticationError as error:
+        assert error.smtp_code == 535
+        return True
+    return False
+
+
+def waits_for_the_world(dev: Dev, address: str) -> bool:
+    """Whether a mail for an address is in the queue, to go by the domain's MX."""
+    wanted = queue.Filter(recipient=address, destination=D)
+    return bool(queue.every(dev.folder / "run", wanted, 10).messages)
+
+
+def add_x(site: Site) -> None:
+    account.add(site, f"x@{D}", "password-x")
+
+
+def host_anew(site: Site) -> None:
+    """The domain as one that was never anywhere else."""
+    domain.remove(site, D, force=True)
+    domain.add(site, D)
+    add_x(site)
+
+
+def test_from_the_claim_to_the_end(dev: Dev) -> None:
+    stage(dev, lambda site: Desk(site).claim(D, "other"))
+    stage(dev, add_x)
+    assert heard(dev, "x", "y", "postmaster") == ["554 5.7.1"] * 3
+    assert refused(dev)
+    # What another tenant's user sends there goes where the DNS says, past the account that stands here.
+    with login(dev, "user0@demo.test", "password-user0") as door:
+        door.sendmail("user0@demo.test", [f"x@{D}"], b"Subject: to the real one\r\n\r\nhello\r\n")
+    until = time.monotonic() + 10
+    while not waits_for_the_world(dev, f"x@{D}"):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert list((dev.folder / "vmail").glob(f"{D}/x/Maildir/new/*")) == []
+
+    stage(dev, lambda site: (domain.add(site, D), Desk(site).advance(D)))  # the operator's word
+    assert heard(dev, "x", "X+tag", "y", "postmaster") == ["250 2.1.5", "250 2.1.5", "554 5.7.1", "554 5.7.1"]
+    assert not refused(dev)
+    assert try_path("127.0.0.1", dev.smtp, f"x@{D}") == (True, "250 2.1.5 Recipient OK")
+    assert try_path("127.0.0.1", dev.smtp, f"y@{D}") == (False, "554 5.7.1 Relay access denied")
+    assert not try_path("127.0.0.1", 9, f"x@{D}")[0]
+
+    stage(dev, lambda site: Desk(site).suspend(D))
+    assert heard(dev, "x", "y") == ["554 5.7.1"] * 2  # its mail is another's yet
+    assert refused(dev)
+    stage(dev, lambda site: Desk(site).resume(D))
+    assert not refused(dev)
+
+    # With the mail here it is all of the domain that is suspended.
+    stage(dev, host_anew)
+    assert heard(dev, "x", "y", "postmaster") == ["250 2.1.5", "550 5.1.1", "250 2.1.5"]
+    stage(dev, lambda site: Desk(site).suspend(D, "4xx"))
+    assert heard(dev, "x", "y") == ["450 4.2.1"] * 2
+    stage(dev, lambda site: Desk(site).suspend(D, "5xx"))
+    assert heard(dev, "x", "y") == ["550 5.2.1"] * 2
+    assert refused(dev)
+    stage(dev, lambda site: Desk(site).resume(D))
+    assert heard(dev, "x") == ["250 2.1.5"]
