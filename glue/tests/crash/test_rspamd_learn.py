@@ -10,7 +10,7 @@ import pytest
 from bench.peers import rspamd as peer
 
 from postane.core.errors import PermanentError
-from postane.filters.rspamd_learn import learn
+from postane.filters.scoring.learn import learn
 from support.dev import free_port
 from support.redis import RedisServer
 

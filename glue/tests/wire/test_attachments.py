@@ -12,8 +12,8 @@ import pytest
 
 from postane.config.model import Dns, Limits
 from postane.core.peer import Service
-from postane.filters.attachments import Attachments, Options
 from postane.filters.base import Tools
+from postane.filters.builtin.attachments import Attachments, Options
 from support.attach import PE, attached, compound, multipart
 from support.wire import Line, Wire
 

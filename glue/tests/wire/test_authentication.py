@@ -13,8 +13,8 @@ import pytest
 
 from postane.config.model import Dns
 from postane.core.peer import Service
-from postane.filters.authentication import Authentication, Options
 from postane.filters.base import Tools
+from postane.filters.builtin.authentication import Authentication, Options
 from support.signing import MESSAGE, Zone, by_dkimpy, record, rsa_key
 from support.wire import Line, Wire
 

@@ -14,7 +14,7 @@ import pytest
 from postane.config.model import Dns, Limits
 from postane.core.peer import Service
 from postane.filters.base import Tools
-from postane.filters.clamav import ClamAV, Options
+from postane.filters.builtin.clamav import ClamAV, Options
 from support import clamd
 from support.wire import Line, Wire
 

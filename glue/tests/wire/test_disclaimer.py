@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives import serialization
 
 from postane.config.model import Dns
 from postane.core.peer import Service
-from postane.filters.authentication import Authentication
-from postane.filters.authentication import Options as AuthenticationOptions
+from postane.filters.auth.dkim_sign import DkimSigner, SigningKey
 from postane.filters.base import Tools
-from postane.filters.disclaimer import Disclaimer, Options
-from postane.filters.dkim_sign import DkimSigner, SigningKey
+from postane.filters.builtin.authentication import Authentication
+from postane.filters.builtin.authentication import Options as AuthenticationOptions
+from postane.filters.builtin.disclaimer import Disclaimer, Options
 from support.signing import Zone, record, rsa_key
 from support.wire import Line, Wire
 

@@ -16,7 +16,7 @@ from postane.config.model import Dns
 from postane.dns.shared import shared
 from postane.filters.base import Tools
 from postane.filters.blocklists import health
-from postane.filters.dnsbl import Dnsbl, Options
+from postane.filters.builtin.dnsbl import Dnsbl, Options
 from support.dns import NameServer, name_server
 from support.wire import Line, Wire
 

@@ -19,7 +19,7 @@ from postane.config.load import load
 from postane.config.model import Dns
 from postane.core.envelope import Notify
 from postane.filters.base import Tools
-from postane.filters.journal import Journal, Options
+from postane.filters.builtin.journal import Journal, Options
 from support.dev import Dev
 from support.filtered import Session
 from support.wire import Line, Wire

@@ -22,8 +22,8 @@ from postane.core.ports import Body
 from postane.core.reply import Reply
 from postane.core.verdict import Decision, Verdict
 from postane.filters.base import Filter, Options, Tools
-from postane.filters.lists import Lists
-from postane.filters.lists import Options as ListOptions
+from postane.filters.builtin.lists import Lists
+from postane.filters.builtin.lists import Options as ListOptions
 from support.dev import Dev
 from support.filtered import Session, mailbox
 from support.signing import MESSAGE, Zone, by_dkimpy, record, rsa_key

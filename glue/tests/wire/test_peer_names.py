@@ -9,10 +9,10 @@ import pytest
 
 from postane.config.model import Dns
 from postane.filters.base import Tools
-from postane.filters.helo import HeloName
-from postane.filters.helo import Options as HeloOptions
-from postane.filters.iprev import Iprev
-from postane.filters.iprev import Options as IprevOptions
+from postane.filters.builtin.helo import HeloName
+from postane.filters.builtin.helo import Options as HeloOptions
+from postane.filters.builtin.iprev import Iprev
+from postane.filters.builtin.iprev import Options as IprevOptions
 from support.wire import Line, Wire
 from support.zone import Zone
 

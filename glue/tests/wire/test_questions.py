@@ -12,15 +12,15 @@ import pytest
 
 from postane.config.model import Dns
 from postane.dns.shared import shared
-from postane.filters.authentication import Authentication
-from postane.filters.authentication import Options as AuthenticationOptions
 from postane.filters.base import Tools
-from postane.filters.helo import HeloName
-from postane.filters.helo import Options as HeloOptions
-from postane.filters.iprev import Iprev
-from postane.filters.iprev import Options as IprevOptions
-from postane.filters.spf import Options as SpfOptions
-from postane.filters.spf import Spf
+from postane.filters.builtin.authentication import Authentication
+from postane.filters.builtin.authentication import Options as AuthenticationOptions
+from postane.filters.builtin.helo import HeloName
+from postane.filters.builtin.helo import Options as HeloOptions
+from postane.filters.builtin.iprev import Iprev
+from postane.filters.builtin.iprev import Options as IprevOptions
+from postane.filters.builtin.spf import Options as SpfOptions
+from postane.filters.builtin.spf import Spf
 from support.dns import NameServer, name_server
 from support.signing import MESSAGE, record, rsa_key, sign
 from support.wire import Line, Wire

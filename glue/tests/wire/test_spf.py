@@ -14,7 +14,7 @@ from postane.config.model import Dns
 from postane.core.peer import Service
 from postane.dns.shared import shared
 from postane.filters.base import Tools
-from postane.filters.spf import Options, Spf
+from postane.filters.builtin.spf import Options, Spf
 from support.dns import NameServer
 from support.wire import Line, Wire
 

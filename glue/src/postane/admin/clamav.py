@@ -13,7 +13,7 @@ import msgspec
 
 from postane.config.load import load
 from postane.core.errors import ServiceMissingError
-from postane.filters.clamav import Clamd, Options
+from postane.filters.builtin.clamav import Clamd, Options
 
 OLD = 7 * 24 * 3600  # seconds; freshclam has new signatures daily
 SECONDS = 10.0

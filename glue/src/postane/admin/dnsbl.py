@@ -16,7 +16,7 @@ from postane.filters.blocklists import names
 from postane.filters.blocklists.ask import line
 from postane.filters.blocklists.codes import Codes
 from postane.filters.blocklists.watch import Channel
-from postane.filters.dnsbl import List, Options
+from postane.filters.builtin.dnsbl import List, Options
 from postane.observe.metrics import Metrics
 
 

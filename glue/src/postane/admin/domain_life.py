@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from postane.admin import audit, domain
@@ -33,9 +35,10 @@ from postane.domains.life import Life, Observation, OldMx, Proof, State, Step
 from postane.domains.observe import Asked, challenge, observe, try_path
 from postane.domains.world import World
 from postane.filters.auth.public_suffix import by_list
-from postane.storage.schema import Account, Claim, Domain, Tenant
+from postane.storage.schema import Account, Alias, Claim, Domain, Tenant
 
 _SERVER_SECONDS = 3.0  # for one question to one server
+_AT_ONCE = 50  # domains that are looked at
 REFUSALS = ("4xx", "5xx")
 
 
@@ -213,6 +216,35 @@ class Desk:
             _note_look(row, _ready(found), now)
             return _view(session, row, found.actions if found.to is None else ())
 
+    def watch(self, limit: int = 500, who: str = "") -> list[Change[LifeView]]:
+        """Looks at the domains whose time has come, and leads on those that nothing holds and that need no word.
+
+        What another command changes meanwhile is left to the next time.
+        """
+        with self._site.database.session() as session:
+            query = select(Domain.name).where(Domain.state.not_in((State.SUSPENDED, State.REMOVED)), Domain.active)
+            due = or_(Domain.check_again_at.is_(None), Domain.check_again_at <= self._now())
+            names = list(session.scalars(query.where(due).order_by(Domain.check_again_at, Domain.id).limit(limit)))
+        several: list[_Known] = []
+        for name in names:
+            with suppress(NotFoundError):
+                several.append(self._known(name))
+        done = []
+        for known, seen in zip(several, self._looks(several), strict=True):
+            with suppress(TemporaryError, NotFoundError):
+                done.append(self._go(known, seen, "domain watch", who, word=False))
+        return done
+
+    def every(self, tenant: str | None = None) -> list[LifeView]:
+        """All that are hosted, or claimed, by name."""
+        query = select(Domain).order_by(Domain.name)
+        if tenant is not None:
+            query = query.join(Tenant).where(Tenant.name == tenant)
+        with self._site.database.session() as session:
+            accounts = _counts(session, Account)
+            aliases = _counts(session, Alias)
+            return [_view_with(row, accounts.get(row.id, 0), aliases.get(row.id, 0)) for row in session.scalars(query)]
+
     def rollback(self, name: str, who: str = "", why: str = "") -> Change[LifeView]:
         """One step back. Raises ConflictError where there is none."""
         with self._site.database.change() as session:
@@ -284,24 +316,35 @@ class Desk:
         )
 
     def _look(self, known: _Known) -> Observation:
-        config = self._site.config
-        state = known.life.state
-        token = known.token if state is State.CLAIMED else ""
-        asked = Asked(known.name, token, frozenset({normal_domain(config.host)}), known.wishes.delegation)
+        return self._looks([known])[0]
 
-        async def look() -> Observation:
-            servers = config.domains.resolvers
-            others = [Resolver(Dns(nameservers=(one,), timeout=config.dns.timeout)) for one in servers]
+    def _looks(self, several: Sequence[_Known]) -> list[Observation]:
+        """All at once, within bounds; what is known of the servers of top-level domains is asked for once."""
+        config = self._site.config
+        ours = frozenset({normal_domain(config.host)})
+
+        async def look() -> list[Observation]:
             resolver = Resolver(config.dns)
+            others = [Resolver(Dns(nameservers=(one,), timeout=config.dns.timeout)) for one in config.domains.resolvers]
             authority = Authority(_SERVER_SECONDS, self._port)
             world = World(resolver, authority, by_list(), seconds=config.domains.look_timeout)
-            return await observe(world, [one.ask for one in (resolver, *others)], asked)
+            turns = asyncio.Semaphore(_AT_ONCE)
 
-        seen = replace(
-            asyncio.run(look()), accounts=known.accounts, dmarc=known.wishes.dmarc, mta_sts=known.wishes.mta_sts
-        )
-        if state is State.SHADOW and known.first:
-            path, why = try_path(*_door(config.smtp.listen.smtp), known.first)
+            async def one(known: _Known) -> Observation:
+                token = known.token if known.life.state is State.CLAIMED else ""
+                asked = Asked(known.name, token, ours, known.wishes.delegation)
+                async with turns:
+                    return await observe(world, [one.ask for one in (resolver, *others)], asked)
+
+            return await asyncio.gather(*map(one, several))
+
+        return [self._whole(known, seen) for known, seen in zip(several, asyncio.run(look()), strict=True)]
+
+    def _whole(self, known: _Known, seen: Observation) -> Observation:
+        """With what the world does not know."""
+        seen = replace(seen, accounts=known.accounts, dmarc=known.wishes.dmarc, mta_sts=known.wishes.mta_sts)
+        if known.life.state is State.SHADOW and known.first:
+            path, why = try_path(*_door(self._site.config.smtp.listen.smtp), known.first)
             seen = replace(seen, path=path, path_why=why)
         return seen
 
@@ -434,10 +477,25 @@ def _note_look(row: Domain, found: Step, now: float) -> None:
     row.holds, row.checked_at, row.check_again_at = found.holds, now, found.check_again_at
 
 
-def _view(session: Session, row: Domain, actions: tuple[rules.Action, ...] = ()) -> LifeView:
-    old = msgspec.json.decode(row.old_mx, type=OldMx)
+def _counts(session: Session, table: type[Account] | type[Alias]) -> dict[int, int]:
+    """Rows of each domain."""
+    rows = session.execute(select(table.domain_id, func.count()).group_by(table.domain_id))
+    return {domain_id: count for domain_id, count in rows}
+
+
+def _view(session: Session, row: Domain, actions: Iterable[rules.Action] = ()) -> LifeView:
+    people = view_of(session, row)
+    return _view_with(row, people.accounts, people.aliases, actions)
+
+
+def _view_with(row: Domain, accounts: int, aliases: int, actions: Iterable[rules.Action] = ()) -> LifeView:
     return LifeView(
-        **asdict(view_of(session, row)),
+        name=row.name,
+        shown=shown_domain(row.name),
+        tenant=row.tenant.name,
+        active=row.active,
+        accounts=accounts,
+        aliases=aliases,
         state=row.state,
         state_since=row.state_since,
         proof=row.proof,
@@ -445,6 +503,6 @@ def _view(session: Session, row: Domain, actions: tuple[rules.Action, ...] = ())
         holds=row.holds,
         checked_at=row.checked_at,
         check_again_at=row.check_again_at,
-        old_mx=old.hosts,
+        old_mx=msgspec.json.decode(row.old_mx, type=OldMx).hosts,
         actions=tuple(map(str, actions)),
     )

@@ -18,7 +18,7 @@ from postane.config.model import Config
 from postane.core.address import Address, normal_domain
 from postane.core.errors import ConfigError, NotFoundError, PermanentError, PostaneError, TemporaryError
 from postane.core.ports import Now
-from postane.filters.rspamd_learn import Kind, learn, password_in
+from postane.filters.scoring.learn import Kind, learn, password_in
 from postane.quarantine import reading
 from postane.quarantine.control import Answer, DigestView, Request
 from postane.quarantine.items import Item, Selection, State

@@ -15,7 +15,7 @@ from postane.admin import alias, policy
 from postane.admin.policy import Document, Scope
 from postane.admin.site import Change, Site
 from postane.core.errors import AddressError, NotFoundError, PermanentError, UsageError
-from postane.filters.entries import normal
+from postane.filters.senders.entries import normal
 
 MOST = 10_000  # entries of one scope
 FILTER = "lists"

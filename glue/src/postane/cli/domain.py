@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from postane.admin import domain
+from postane.admin.domain_life import Desk
 from postane.cli import domain_clients, domain_dns, domain_life, domain_plan, output
 from postane.cli.site import site
 from postane.cli.who import who
@@ -59,12 +60,13 @@ def enable(name: Name, as_json: output.Json = False) -> None:
 def every(
     tenant: Annotated[str | None, typer.Option(help="Only those of this tenant.")] = None, as_json: output.Json = False
 ) -> None:
-    """List hosted domains."""
-    found = domain.every(site(), tenant)
+    """List hosted domains with where each stands in its life, and what held it at the last look."""
+    found = Desk(site()).every(tenant)
     if as_json:
         output.json(found)
     else:
-        output.table(found, ("shown", "tenant", "active", "accounts", "aliases"), none="no domains yet")
+        columns = ("shown", "tenant", "active", "accounts", "aliases", "state", "holds")
+        output.table(found, columns, none="no domains yet")
 
 
 @app.command()

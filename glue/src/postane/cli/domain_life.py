@@ -1,4 +1,4 @@
-"""`postane domain claim`, `verify`, `show`, `advance`, `rollback`, `suspend`, `resume` and `leave`."""
+"""`postane domain claim`, `verify`, `show`, `advance`, `watch`, `rollback`, `suspend`, `resume` and `leave`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DEEDS = {
 
 def register(app: typer.Typer) -> None:
     """Adds the verbs to the noun `domain`."""
-    for verb in (claim, verify, show, advance, rollback, suspend, resume, leave):
+    for verb in (claim, verify, show, advance, watch, rollback, suspend, resume, leave):
         app.command()(verb)
 
 
@@ -107,6 +107,24 @@ def advance(
     _told(done.changed, done.item, as_json=as_json, would=dry_run)
     if not done.changed:
         raise typer.Exit(1)
+
+
+def watch(
+    limit: Annotated[int, typer.Option(min=1, help="Domains that are looked at, at most.")] = 500,
+    as_json: output.Json = False,
+) -> None:
+    """Look at the domains whose time for it has come; lead on those that nothing holds and that need no word.
+
+    For a timer: proofs, passed TTLs and switched MX records are seen by it.
+    """
+    done = Desk(site()).watch(limit, who())
+    if as_json:
+        output.json({"changed": any(one.changed for one in done), "items": [one.item for one in done]})
+        return
+    for one in done:
+        if one.changed:
+            _told(True, one.item, as_json=False)
+    typer.echo(f"{len(done)} looked at, {sum(one.changed for one in done)} led on")
 
 
 def rollback(name: Name, why: Why = "", as_json: output.Json = False) -> None:

@@ -9,8 +9,8 @@ from postane.config.model import Config
 from postane.daemon.smtpd import Parts
 from postane.directory.lookup import Lookup
 from postane.dns.shared import shared
+from postane.filters.auth.dkim_sign import DkimSigner, SigningKey
 from postane.filters.base import Tools
-from postane.filters.dkim_sign import DkimSigner, SigningKey
 from postane.filters.policies import Policies
 from postane.filters.store.make import make_store
 from postane.observe.metrics import Metrics

@@ -19,20 +19,20 @@ from postane.filters.store.place import parse
 GROUP = "postane.filters"
 
 BUILTIN = {
-    "attachments": "postane.filters.attachments:Attachments",
-    "authentication": "postane.filters.authentication:Authentication",
-    "backscatter": "postane.filters.backscatter:Backscatter",
-    "clamav": "postane.filters.clamav:ClamAV",
-    "disclaimer": "postane.filters.disclaimer:Disclaimer",
-    "dnsbl": "postane.filters.dnsbl:Dnsbl",
-    "greylist": "postane.filters.greylist:Greylist",
-    "helo": "postane.filters.helo:HeloName",
-    "iprev": "postane.filters.iprev:Iprev",
-    "journal": "postane.filters.journal:Journal",
-    "lists": "postane.filters.lists:Lists",
-    "rates": "postane.filters.rates:Rates",
-    "rspamd": "postane.filters.rspamd:Rspamd",
-    "spf": "postane.filters.spf:Spf",
+    "attachments": "postane.filters.builtin.attachments:Attachments",
+    "authentication": "postane.filters.builtin.authentication:Authentication",
+    "backscatter": "postane.filters.builtin.backscatter:Backscatter",
+    "clamav": "postane.filters.builtin.clamav:ClamAV",
+    "disclaimer": "postane.filters.builtin.disclaimer:Disclaimer",
+    "dnsbl": "postane.filters.builtin.dnsbl:Dnsbl",
+    "greylist": "postane.filters.builtin.greylist:Greylist",
+    "helo": "postane.filters.builtin.helo:HeloName",
+    "iprev": "postane.filters.builtin.iprev:Iprev",
+    "journal": "postane.filters.builtin.journal:Journal",
+    "lists": "postane.filters.builtin.lists:Lists",
+    "rates": "postane.filters.builtin.rates:Rates",
+    "rspamd": "postane.filters.builtin.rspamd:Rspamd",
+    "spf": "postane.filters.builtin.spf:Spf",
 }
 
 

@@ -13,7 +13,7 @@ from postane.admin import dnsbl
 from postane.admin.dnsbl import DnsblView, ListView
 from postane.config.load import WrongValueError
 from postane.core.errors import UsageError
-from postane.filters.dnsbl import Options
+from postane.filters.builtin.dnsbl import Options
 from support.zone import Zone
 
 ZONE = """

@@ -14,7 +14,7 @@ from postane.admin import dnsbl
 from postane.admin.dnsbl import DnsblView, ListView
 from postane.cli import check as cli
 from postane.core.question import Ask
-from postane.filters.dnsbl import Options
+from postane.filters.builtin.dnsbl import Options
 
 
 @pytest.fixture(autouse=True)

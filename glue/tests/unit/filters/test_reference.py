@@ -24,4 +24,4 @@ def test_every_option_is_explained() -> None:
 @pytest.mark.parametrize("name", sorted(BUILTIN))
 def test_every_filter_has_a_page_and_a_twin_test(name: str) -> None:
     assert (DOCS / "filters" / f"{name}.md").read_text().startswith(f"# {name}\n")
-    assert (Path(__file__).parent / f"test_{name}.py").exists()
+    assert (Path(__file__).parent / "builtin" / f"test_{name}.py").exists()

@@ -12,8 +12,8 @@ from postane.config.model import Config, Filters
 from postane.core.errors import ConfigError
 from postane.filters import registry
 from postane.filters.base import PHASES, Filter, Tools
+from postane.filters.builtin.rspamd import Rspamd
 from postane.filters.policies import Policies
-from postane.filters.rspamd import Rspamd
 
 HEAD = "host: mx.demo.test\n"
 

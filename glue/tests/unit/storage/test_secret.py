@@ -26,6 +26,6 @@ def test_all_who_ask_at_once_get_the_same(tmp_path: Path) -> None:
 def test_a_damaged_one_is_told_and_not_replaced(tmp_path: Path) -> None:
     secret(tmp_path, "links")
     (tmp_path / "keys/links.key").write_bytes(b"short")
-    with pytest.raises(PermanentError, match="links.key holds 5 octets"):
+    with pytest.raises(PermanentError, match=r"links\.key holds 5 octets"):
         secret(tmp_path, "links")
     assert (tmp_path / "keys/links.key").read_bytes() == b"short"

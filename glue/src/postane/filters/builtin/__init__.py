@@ -1,0 +1,1 @@
+"""The filters that come with Postane, one file each; the registry knows them by name."""

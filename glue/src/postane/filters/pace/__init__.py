@@ -1,0 +1,1 @@
+"""How often and how soon: budgets and greylisting, as values."""

@@ -1,0 +1,1 @@
+"""Who wrote: entries of allow and block lists, and what follows from them."""
