@@ -114,7 +114,7 @@ class Observation:
     `resolvers_agree` of them saw it. `mx` are the names that the servers give, `mx_ours` if there are no others than
     ours, `mx_ttl` in seconds; of the `mx_asked` resolvers `mx_ours_at` name us. `path`: a mail would be taken at our
     own door, else `path_why` not. `aligned` is the authentic share of the mail in the reports of `report_days`.
-    `trouble`: why what is not known is not known.
+    `trouble`: why what is not known is not known, or why there is no MX and can be none.
     """
 
     proof: Proof | None = None
@@ -269,6 +269,8 @@ def _shadow(life: Life, seen: Observation, now: float) -> Iterator[_Gate]:
     old = life.old_mx
     if seen.mx is None:
         yield _Gate(f"where its mail goes cannot be known now: {seen.trouble or 'its servers were not asked'}")
+    elif not seen.mx and seen.trouble:
+        yield _Gate(seen.trouble)
     elif seen.mx and not seen.mx_ours:
         if seen.mx_ttl is None or seen.mx_ttl > LOW_TTL:
             ttl = f"{seen.mx_ttl} s" if seen.mx_ttl is not None else "not known"
@@ -287,7 +289,7 @@ def _cutover(life: Life, seen: Observation, now: float) -> Iterator[_Gate]:
     if seen.mx is None:
         yield _Gate(f"where its mail goes cannot be known now: {seen.trouble or 'its servers were not asked'}")
     elif not seen.mx:
-        yield _Gate("it has no MX: nobody can send to it", actions=(Action.SWITCH_MX,))
+        yield _Gate(seen.trouble or "it has no MX: nobody can send to it", actions=(Action.SWITCH_MX,))
     elif not seen.mx_ours:
         yield _Gate(f"its MX is still {', '.join(seen.mx)}", actions=(Action.SWITCH_MX,))
     elif old.ours_since is not None and now < old.ours_since + old.ttl:

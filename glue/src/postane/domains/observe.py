@@ -39,7 +39,7 @@ async def observe(world: World, resolvers: Sequence[Ask], asked: Asked) -> Obser
     names = [(asked.domain, "MX"), *([(record.name, "TXT")] if asked.token else [])]
     found = await world.look(asked.domain, names)
     missing = {(one.name, one.type): one.why for one in found.unanswered}
-    fatal = next((one.text for one in found.trouble if one.finding in (Finding.SUFFIX, Finding.UNREGISTERED)), "")
+    fatal = _trouble(found, Finding.SUFFIX, Finding.UNREGISTERED)
     proof = None if fatal or (record.name, "TXT") in missing or not asked.token else _proof(found, record, asked)
     hosts = None if (asked.domain, "MX") in missing else _hosts(found, asked.domain)
     ttls = [one.ttl for one in found.at(asked.domain, "MX")]
@@ -65,8 +65,12 @@ async def observe(world: World, resolvers: Sequence[Ask], asked: Asked) -> Obser
         mx_ttl=max(ttls, default=None),
         mx_asked=len(mx),
         mx_ours_at=at,
-        trouble=fatal or next(iter(missing.values()), ""),
+        trouble=fatal or _trouble(found, Finding.APEX_ALIAS) or next(iter(missing.values()), ""),
     )
+
+
+def _trouble(found: Snapshot, *kinds: Finding) -> str:
+    return next((one.text for one in found.trouble if one.finding in kinds), "")
 
 
 def _proof(found: Snapshot, record: Record, asked: Asked) -> Proof:

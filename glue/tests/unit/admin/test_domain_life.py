@@ -145,6 +145,18 @@ def test_a_domain_that_nobody_has_registered(net: Net) -> None:
     assert "free.test does not exist" in net.desk.verify("free.test").item.holds
 
 
+def test_what_can_have_no_mx_is_not_cut_over(net: Net) -> None:
+    domain.add(net.site, D)
+    for address in ("127.0.0.3", "127.0.0.4"):
+        net.servers[address].zones[D] = [(D, "60", "CNAME", "web.far.test.")]
+    assert "is an alias of web.far.test" in net.desk.look(D).holds
+    domain.add(net.site, "free.test")
+    account.add(net.site, "a@free.test", "password-a")
+    assert "free.test does not exist" in net.desk.look("free.test").holds
+    net.desk.rollback("free.test")
+    assert "free.test does not exist" in net.desk.look("free.test").holds
+
+
 def test_an_alias_with_the_token_is_a_proof_too(net: Net) -> None:
     token = proof(net).strip('"').partition("=")[2]
     net.put(CHALLENGE, "CNAME", "x.dns.host.test.")
@@ -249,6 +261,28 @@ def test_a_domain_that_leaves_is_removed_when_the_world_has_seen_it(net: Net) ->
     assert net.desk.advance(D, exported=True, who="op").item.state == "removed"
     assert domain.every(net.site) == []
     assert log(net) == ["add default", "leave ", "remove default"]
+
+
+def test_the_watch_looks_at_what_is_due_and_leads_on_what_needs_no_word(net: Net) -> None:
+    text = proof(net)
+    domain.add(net.site, "free.test")
+    net.desk.suspend("free.test")
+    assert [(one.changed, one.item.name) for one in net.desk.watch()] == [(False, D)]
+    assert net.desk.watch() == []  # its time has not come
+    net.put(CHALLENGE, "TXT", text, resolvers=2)
+    net.now += 60
+    assert [(one.changed, one.item.state) for one in net.desk.watch()] == [(True, "verified")]
+    account.add(net.site, f"ayse@{D}", "password-a")
+    net.now += 60
+    assert [one.item.state for one in net.desk.watch()] == ["shadow"]
+    net.put(D, "MX", "10 mx.old.test.", 300)
+    net.now += 60
+    assert [one.changed for one in net.desk.watch()] == [False]  # from here on the operator's word is wanted
+    assert [(one.name, one.state, one.accounts) for one in net.desk.every()] == [
+        ("free.test", "suspended", 0),
+        (D, "shadow", 1),
+    ]
+    assert [one.who for one in audit.every(net.site) if one.verb == "domain watch"] == ["postane", "postane"]
 
 
 def test_what_was_changed_during_a_look_is_not_written_over(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
