@@ -480,7 +480,7 @@ def _note_look(row: Domain, found: Step, now: float) -> None:
 def _counts(session: Session, table: type[Account] | type[Alias]) -> dict[int, int]:
     """Rows of each domain."""
     rows = session.execute(select(table.domain_id, func.count()).group_by(table.domain_id))
-    return dict(rows.tuples())
+    return dict(rows.tuples().all())
 
 
 def _view(session: Session, row: Domain, actions: Iterable[rules.Action] = ()) -> LifeView:
