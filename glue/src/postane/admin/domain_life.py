@@ -7,9 +7,8 @@ transaction; what follows from it is written only if the domain is still as it w
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -18,7 +17,21 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from postane.admin import audit, domain
-from postane.admin.domain import DomainView, tenant_row, view_of
+from postane.admin.domain import tenant_row
+from postane.admin.domain_stage import (
+    ClaimView,
+    LifeView,
+    claim_of,
+    claim_view,
+    counts,
+    life_of,
+    life_view,
+    new_token,
+    note_look,
+    rival_claim,
+    view_with,
+    write,
+)
 from postane.admin.names import domain_name, own_domain
 from postane.admin.site import Change, Site, hosted_domain
 from postane.admin.tenant import tenant_name
@@ -28,11 +41,10 @@ from postane.core.errors import ConflictError, NotFoundError, TemporaryError, Us
 from postane.core.ports import Now
 from postane.directory.dkim_keys import make_keys
 from postane.dns.authority import Authority
-from postane.dns.records import text_of
 from postane.dns.resolver import Resolver
 from postane.domains import life as rules
-from postane.domains.life import Life, Observation, OldMx, Proof, State, Step
-from postane.domains.observe import Asked, challenge, observe, try_path
+from postane.domains.life import Life, Observation, Proof, State, Step
+from postane.domains.observe import Asked, observe, try_path
 from postane.domains.world import World
 from postane.filters.auth.public_suffix import by_list
 from postane.storage.schema import Account, Alias, Claim, Domain, Tenant
@@ -40,36 +52,6 @@ from postane.storage.schema import Account, Alias, Claim, Domain, Tenant
 _SERVER_SECONDS = 3.0  # for one question to one server
 _AT_ONCE = 50  # domains that are looked at
 REFUSALS = ("4xx", "5xx")
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimView:
-    """A claim, and the TXT record that proves it."""
-
-    name: str
-    shown: str
-    tenant: str
-    state: str
-    record_name: str
-    record: str
-
-
-@dataclass(frozen=True, slots=True)
-class LifeView(DomainView):
-    """`holds` is what held it at the last look (`checked_at`), a line for a person. Times are seconds since the epoch.
-
-    `actions` are what the last step asks for (domains.life.Action).
-    """
-
-    state: str
-    state_since: float
-    proof: str
-    refusal: str
-    holds: str
-    checked_at: float | None
-    check_again_at: float | None
-    old_mx: tuple[str, ...]
-    actions: tuple[str, ...] = ()
 
 
 class _Wishes(msgspec.Struct):
@@ -112,20 +94,20 @@ class Desk:
         with self._site.database.change() as session:
             row = session.scalar(select(Domain).where(Domain.name == key))
             if row is not None and row.tenant.name != tenant:
-                rival, changed = _rival(session, key, tenant_row(session, tenant), self._now())
-                view = _claim_view(rival.name, tenant, State.CLAIMED, rival.token)
+                rival, changed = rival_claim(session, key, tenant_row(session, tenant), self._now())
+                view = claim_view(rival.name, tenant, State.CLAIMED, rival.token)
             else:
                 changed = row is None
                 if row is None:
                     row = Domain(name=key, tenant=tenant_row(session, tenant), state=State.CLAIMED, proof=Proof.NONE)
                     # One who claimed it while it was another's has the proof already.
-                    own = _claim_of(session, key, tenant)
-                    row.token = own.token if own else _new_token()
+                    own = claim_of(session, key, tenant)
+                    row.token = own.token if own else new_token()
                     row.state_since = self._now()
                     session.add(row)
                     if own:
                         session.delete(own)
-                view = _claim_view(key, tenant, row.state, row.token if row.state == State.CLAIMED else "")
+                view = claim_view(key, tenant, row.state, row.token if row.state == State.CLAIMED else "")
             if changed:
                 audit.note(session, who, "domain claim", key, tenant=tenant)
             taken = row is None or row.tenant.name != tenant
@@ -145,7 +127,7 @@ class Desk:
         key = domain_name(name)
         with self._site.database.session() as session:
             row = session.scalar(select(Domain).where(Domain.name == key))
-            rival = None if tenant is None else _claim_of(session, key, tenant)
+            rival = None if tenant is None else claim_of(session, key, tenant)
             if row is None and rival is None:
                 raise NotFoundError(
                     f"nobody claims {shown_domain(key)}", hint=f"postane domain claim {shown_domain(key)} --tenant NAME"
@@ -186,9 +168,9 @@ class Desk:
             row = Domain(name=rival.name, tenant=tenant_row(session, tenant), state=State.CLAIMED, proof=Proof.NONE)
             session.add(row)
             session.flush()
-            _write(row, rules.moved(rules.remember(life, seen, now), State.VERIFIED, now, found.proof))
+            write(row, rules.moved(rules.remember(life, seen, now), State.VERIFIED, now, found.proof))
             make_keys(session, row, self._site.config.state, self._site.config.dkim.selector_prefix)
-            if (claim := _claim_of(session, rival.name, tenant)) is not None:
+            if (claim := claim_of(session, rival.name, tenant)) is not None:
                 session.delete(claim)
             audit.note(session, who, "domain verify", rival.name, tenant=tenant, state=row.state, proof=row.proof)
         return Change(True, self.show(rival.name))
@@ -212,9 +194,9 @@ class Desk:
         found = rules.step(life, seen, now)
         with self._site.database.change() as session:
             row = self._unchanged(session, known)
-            _write(row, life)
-            _note_look(row, _ready(found), now)
-            return _view(session, row, found.actions if found.to is None else ())
+            write(row, life)
+            note_look(row, _ready(found), now)
+            return life_view(session, row, found.actions if found.to is None else ())
 
     def watch(self, limit: int = 500, who: str = "") -> list[Change[LifeView]]:
         """Looks at the domains whose time has come, and leads on those that nothing holds and that need no word.
@@ -241,15 +223,15 @@ class Desk:
         if tenant is not None:
             query = query.join(Tenant).where(Tenant.name == tenant)
         with self._site.database.session() as session:
-            accounts = _counts(session, Account)
-            aliases = _counts(session, Alias)
-            return [_view_with(row, accounts.get(row.id, 0), aliases.get(row.id, 0)) for row in session.scalars(query)]
+            accounts = counts(session, Account)
+            aliases = counts(session, Alias)
+            return [view_with(row, accounts.get(row.id, 0), aliases.get(row.id, 0)) for row in session.scalars(query)]
 
     def rollback(self, name: str, who: str = "", why: str = "") -> Change[LifeView]:
         """One step back. Raises ConflictError where there is none."""
         with self._site.database.change() as session:
             row = hosted_domain(session, domain_name(name))
-            life = _life(row)
+            life = life_of(row)
             back = rules.rollback(life, self._now())
             if back is None:
                 raise ConflictError(
@@ -267,9 +249,9 @@ class Desk:
         with self._site.database.change() as session:
             row = hosted_domain(session, domain_name(name))
             if row.state == State.SUSPENDED and row.refusal == refusal:
-                return Change(False, _view(session, row))
+                return Change(False, life_view(session, row))
             row.refusal = refusal
-            life = _life(row)
+            life = life_of(row)
             if life.state is not State.SUSPENDED:
                 life = self._aside(row, State.SUSPENDED)
             return Change(True, self._put(session, row, life, "domain suspend", who, why, refusal=refusal))
@@ -279,8 +261,8 @@ class Desk:
         with self._site.database.change() as session:
             row = hosted_domain(session, domain_name(name))
             if row.state != State.SUSPENDED:
-                return Change(False, _view(session, row))
-            back = rules.rollback(_life(row), self._now())
+                return Change(False, life_view(session, row))
+            back = rules.rollback(life_of(row), self._now())
             assert back is not None
             return Change(True, self._put(session, row, back, "domain resume", who, why))
 
@@ -289,12 +271,12 @@ class Desk:
         with self._site.database.change() as session:
             row = hosted_domain(session, domain_name(name))
             if row.state == State.LEAVING:
-                return Change(False, _view(session, row))
+                return Change(False, life_view(session, row))
             return Change(True, self._put(session, row, self._aside(row, State.LEAVING), "domain leave", who, why))
 
     def show(self, name: str) -> LifeView:
         with self._site.database.session() as session:
-            return _view(session, hosted_domain(session, domain_name(name)))
+            return life_view(session, hosted_domain(session, domain_name(name)))
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -304,7 +286,7 @@ class Desk:
             accounts = select(Account.address).where(Account.domain_id == row.id, Account.active)
             first = session.scalar(accounts.order_by(Account.id).limit(1)) or ""
             count = session.scalar(select(func.count()).select_from(accounts.subquery())) or 0
-            return _Known(row.id, row.name, _life(row), row.token, count, first, self._wishes(row))
+            return _Known(row.id, row.name, life_of(row), row.token, count, first, self._wishes(row))
 
     def _wishes(self, row: Domain | None) -> _Wishes:
         own = msgspec.json.decode(row.settings, type=_Wishes) if row is not None else _Wishes()
@@ -357,7 +339,7 @@ class Desk:
         found = rules.step(before, seen, now, word=word)
         if dry_run:
             with self._site.database.session() as session:
-                view = _view(session, self._unchanged(session, known), found.actions)
+                view = life_view(session, self._unchanged(session, known), found.actions)
             told = _ready(found)
             to = found.to or known.life.state
             return Change(found.to is not None, replace(view, state=to, holds=told.holds))
@@ -368,26 +350,26 @@ class Desk:
         with self._site.database.change() as session:
             row = self._unchanged(session, known)
             if found.to is None:
-                _write(row, before)
-                _note_look(row, found, now)
-                return Change(False, _view(session, row, found.actions))
+                write(row, before)
+                note_look(row, found, now)
+                return Change(False, life_view(session, row, found.actions))
             life = rules.moved(before, found.to, now, found.proof)
-            _write(row, life)
+            write(row, life)
             if found.to is State.VERIFIED:
                 make_keys(session, row, self._site.config.state, self._site.config.dkim.selector_prefix)
-            _note_look(row, _ready(rules.step(life, seen, now)), now)
+            note_look(row, _ready(rules.step(life, seen, now)), now)
             audit.note(session, who, verb, row.name, state=found.to, before=before.state, proof=found.proof)
-            return Change(True, _view(session, row, found.actions))
+            return Change(True, life_view(session, row, found.actions))
 
     def _unchanged(self, session: Session, known: _Known) -> Domain:
         row = hosted_domain(session, known.name)
-        if row.id != known.id or _life(row) != known.life:
+        if row.id != known.id or life_of(row) != known.life:
             raise TemporaryError(f"another command has just changed {shown_domain(row.name)}", hint="try again")
         return row
 
     def _aside(self, row: Domain, to: State) -> Life:
         try:
-            return rules.moved(_life(row), to, self._now())
+            return rules.moved(life_of(row), to, self._now())
         except ValueError as error:
             raise ConflictError(
                 f"{shown_domain(row.name)} is {row.state}: it cannot be {to}",
@@ -406,15 +388,15 @@ class Desk:
         **detail: str,
     ) -> LifeView:
         audit.note(session, who, verb, row.name, state=life.state, before=row.state, why=why, **detail)
-        _write(row, life)
+        write(row, life)
         if life.state is State.CLAIMED and not row.token:
-            row.token = _new_token()
+            row.token = new_token()
         if life.state is not State.SUSPENDED and State.SUSPENDED not in life.came_from:
             row.refusal = ""
         # What held it is told by the next look; that of the suspended is known.
         row.holds = rules.step(life, Observation(), self._now()).holds if life.state is State.SUSPENDED else ""
         row.checked_at = row.check_again_at = None
-        return _view(session, row, actions)
+        return life_view(session, row, actions)
 
 
 def _door(listen: tuple[str, ...]) -> tuple[str, int]:
@@ -429,80 +411,3 @@ def _ready(found: Step) -> Step:
     if found.to is None:
         return found
     return replace(found, to=None, holds=f"nothing holds it: `domain advance` leads to {found.to}")
-
-
-def _new_token() -> str:
-    return secrets.token_hex(16)  # of letters that stay the same in a DNS name, whatever becomes of their case
-
-
-def _claim_of(session: Session, name: str, tenant: str) -> Claim | None:
-    query = select(Claim).join(Tenant, Tenant.id == Claim.tenant_id).where(Claim.name == name, Tenant.name == tenant)
-    return session.scalar(query)
-
-
-def _rival(session: Session, name: str, tenant: Tenant, now: float) -> tuple[Claim, bool]:
-    session.flush()
-    if (known := _claim_of(session, name, tenant.name)) is not None:
-        return known, False
-    made = Claim(name=name, tenant_id=tenant.id, token=_new_token(), created_at=now)
-    session.add(made)
-    return made, True
-
-
-def _claim_view(name: str, tenant: str, state: str, token: str) -> ClaimView:
-    """Without a token nothing has to be set any more."""
-    record = challenge(name, token)
-    return ClaimView(
-        name, shown_domain(name), tenant, state, record.name if token else "", text_of(record.data) if token else ""
-    )
-
-
-def _life(row: Domain) -> Life:
-    return Life(
-        State(row.state),
-        row.state_since,
-        Proof(row.proof),
-        tuple(map(State, row.came_from.split())),
-        msgspec.json.decode(row.old_mx, type=OldMx),
-    )
-
-
-def _write(row: Domain, life: Life) -> None:
-    row.state, row.state_since, row.proof = str(life.state), life.since, str(life.proof)
-    row.came_from = " ".join(life.came_from)
-    row.old_mx = msgspec.json.encode(life.old_mx).decode()
-
-
-def _note_look(row: Domain, found: Step, now: float) -> None:
-    row.holds, row.checked_at, row.check_again_at = found.holds, now, found.check_again_at
-
-
-def _counts(session: Session, table: type[Account] | type[Alias]) -> dict[int, int]:
-    """Rows of each domain."""
-    rows = session.execute(select(table.domain_id, func.count()).group_by(table.domain_id))
-    return dict(rows.tuples().all())
-
-
-def _view(session: Session, row: Domain, actions: Iterable[rules.Action] = ()) -> LifeView:
-    people = view_of(session, row)
-    return _view_with(row, people.accounts, people.aliases, actions)
-
-
-def _view_with(row: Domain, accounts: int, aliases: int, actions: Iterable[rules.Action] = ()) -> LifeView:
-    return LifeView(
-        name=row.name,
-        shown=shown_domain(row.name),
-        tenant=row.tenant.name,
-        active=row.active,
-        accounts=accounts,
-        aliases=aliases,
-        state=row.state,
-        state_since=row.state_since,
-        proof=row.proof,
-        refusal=row.refusal,
-        holds=row.holds,
-        checked_at=row.checked_at,
-        check_again_at=row.check_again_at,
-        old_mx=msgspec.json.decode(row.old_mx, type=OldMx).hosts,
-        actions=tuple(map(str, actions)),
-    )
