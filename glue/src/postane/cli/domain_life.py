@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from postane.admin.domain_life import Desk, LifeView
+from postane.admin.domain_life import Desk
+from postane.admin.domain_stage import LifeView
 from postane.cli import output
 from postane.cli.moment import shown as shown_moment
 from postane.cli.site import site

@@ -34,7 +34,7 @@ def _items() -> Iterator[str]:
     from postane.admin.account import AccountView
     from postane.admin.alias import AliasView
     from postane.admin.domain import DkimView, DomainView
-    from postane.admin.domain_life import ClaimView, LifeView
+    from postane.admin.domain_stage import ClaimView, LifeView
     from postane.admin.tenant import TenantView
 
     yield "| item of | keys |\n| --- | --- |"
