@@ -211,10 +211,25 @@ class Desk:
         for name in names:
             with suppress(NotFoundError):
                 several.append(self._known(name))
-        done = []
+        done: list[Change[LifeView]] = []
+        quiet: list[tuple[_Known, Life, Step]] = []
+        now = self._now()
         for known, seen in zip(several, self._looks(several), strict=True):
+            life = rules.remember(known.life, seen, now)
+            found = rules.step(life, seen, now)
+            if found.to is None:
+                quiet.append((known, life, found))
+                continue
             with suppress(TemporaryError, NotFoundError):
                 done.append(self._go(known, seen, "domain watch", who, word=False))
+        # In one: each change of the directory makes all who read it forget what they know.
+        with self._site.database.change() as session:
+            for known, life, found in quiet:
+                with suppress(TemporaryError, NotFoundError):
+                    row = self._unchanged(session, known)
+                    write(row, life)
+                    note_look(row, found, now)
+                    done.append(Change(False, life_view(session, row, found.actions)))
         return done
 
     def every(self, tenant: str | None = None) -> list[LifeView]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 from sqlalchemy import select
 
-from postane.admin import account, audit, domain
+from postane.admin import account, audit, domain, tenant
 from postane.admin.domain_life import Desk
 from postane.admin.site import Site
 from postane.config.model import Config, Dns, Domains, Listen, Smtp
@@ -98,10 +98,10 @@ def net(tmp_path: Path) -> Iterator[Net]:
         made.close()
 
 
-def proof(net: Net, tenant: str = "shop") -> str:
+def proof(net: Net, whose: str = "shop") -> str:
     """A claim's record as a zone has it."""
     try:
-        return f'"{net.desk.claim(D, tenant, "op").item.record}"'
+        return f'"{net.desk.claim(D, whose, "op").item.record}"'
     except ConflictError as error:
         return f'"{str(error).rsplit(chr(34), 2)[1]}"'
 
@@ -196,6 +196,16 @@ def test_a_later_owner_takes_over_what_was_proved_but_nobodys_mailboxes(net: Net
     done = net.desk.verify(D, "second", force=True)
     assert (done.item.tenant, done.item.accounts) == ("second", 0)
     assert account.every(net.site) == []
+
+
+def test_a_tenant_that_goes_takes_its_claims_along(net: Net) -> None:
+    proof(net, "first")
+    proof(net, "second")
+    tenant.remove(net.site, "second")
+    with net.site.database.session() as session:
+        assert session.scalars(select(Claim)).all() == []
+    with pytest.raises(NotFoundError, match="second does not claim"):
+        net.desk.verify(D, "second")
 
 
 def test_a_rival_claim_outlives_the_domain_and_keeps_its_token(net: Net) -> None:
