@@ -32,6 +32,10 @@ class Postane(Peer):
         self.filters_file: Path | None = None
 
     def start(self) -> None:
+        if self._filters == "builtin" and self.filters_file is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.filters_file = self.folder / "filters.yml"
+            self.filters_file.write_text("filters:\n  use: [attachments, lists]\n")
         command = [POSTANE, "dev", f"--dir={self.folder / 'dev'}", f"--smtp=127.0.0.1:{self.port}"]
         command += [f"--submission=127.0.0.1:{self.submission}", f"--workers={self._workers}"]
         command += [f"--filters={self._filters}", *(f"--account=u{number}:bench" for number in range(MAILBOXES))]

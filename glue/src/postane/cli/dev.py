@@ -20,7 +20,8 @@ def dev(
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="SMTP workers; 0: as many as cores.")] = 0,
     filters: Annotated[
-        Literal["none", "builtin"], typer.Option(help="builtin: those that need no service, and signing.")
+        Literal["none", "builtin"],
+        typer.Option(help="builtin: signing; with --nameserver also those that need no service."),
     ] = "builtin",
     filters_file: Annotated[
         Path | None, typer.Option(help="A file with the section `filters` of a configuration: these run.")

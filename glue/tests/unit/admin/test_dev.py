@@ -69,7 +69,7 @@ def test_a_death_apart_is_an_error_here() -> None:
 def test_the_built_in_ones_need_no_service(tmp_path: Path) -> None:
     wanted = replace(plan(tmp_path, None), builtin=True)
     config = prepare(wanted)
-    assert (config.filters.use, config.dkim.sign) == (("attachments", "lists"), True)
+    assert (config.filters.use, config.dkim.sign) == ((), True)
     asked = prepare(replace(wanted, nameserver="127.0.0.1:5353"))
     assert asked.filters.use == ("authentication", "attachments", "lists")
     assert asked.filters.options == {"authentication": {"trusted_peers": []}}
