@@ -148,30 +148,33 @@ class Links:
     def _key(self) -> bytes:
         return secret(Path(self._config.state), KEY)
 
-    def look(self, token: Token, words: Words) -> Response[str]:
-        """What the link is about, and the button."""
-        if token.action == "list":
-            return self._list(token, words)
+    def _held(self, token: Token, words: Words, *, already: int) -> Item | Response[str]:
+        """The message, if the link may still do something about it, else the page that says why not."""
         item = self._item(token)
         if item is None:
             return self.page(words, "gone", 410)
         if item.state != "held":
-            return self._already(item, words, 200)
+            return self._already(item, words, already)
         if self._dangerous(token, item):
             return self.page(words, "dangerous", 403, item=item)
+        return item
+
+    def look(self, token: Token, words: Words) -> Response[str]:
+        """What the link is about, and the button."""
+        if token.action == "list":
+            return self._list(token, words)
+        item = self._held(token, words, already=200)
+        if isinstance(item, Response):
+            return item
         return self.page(words, token.action, 200, item=item, asks=True)
 
     def act(self, token: Token, words: Words, *, teach: bool) -> Response[str]:
         """Does it, once."""
         if token.action == "list":
             return self._list(token, words)
-        item = self._item(token)
-        if item is None:
-            return self.page(words, "gone", 410)
-        if item.state != "held":
-            return self._already(item, words, 409)
-        if self._dangerous(token, item):
-            return self.page(words, "dangerous", 403, item=item)
+        item = self._held(token, words, already=409)
+        if isinstance(item, Response):
+            return item
         wanted = quarantine.selection([str(item.id)], account=token.mailbox)
         teach = teach and bool(self._config.quarantine.learn_url)
         try:
@@ -180,8 +183,8 @@ class Links:
             else:
                 done = quarantine.delete(self._config, wanted, by=_BY, now=self._now)
         except NotFoundError:  # another request was quicker
-            item = self._item(token)
-            return self.page(words, "gone", 410) if item is None else self._already(item, words, 409)
+            now = self._item(token)
+            return self.page(words, "gone", 410) if now is None else self._already(now, words, 409)
         for said in done.failed:
             log.warning("link half served", reason=said)
         if not done.count:

@@ -181,6 +181,7 @@ def test_tables_of_another_version_are_thrown_away(tmp_path: Path) -> None:
     async def work() -> None:
         store = made(tmp_path)
         await store.put("a", "1", 60)
+        assert await store.get("a") == "1"
         await store.close()
 
     run(work())
