@@ -17,6 +17,7 @@ from postane.filters.auth import arc as arc_chain
 from postane.filters.auth import dialogue
 from postane.filters.auth import dkim as dkim_signatures
 from postane.filters.auth.authenticate import authenticate
+from postane.filters.auth.dmarc_walk import Suffixes
 from postane.filters.auth.message import read
 from postane.filters.auth.public_suffix import by_list
 from postane.filters.auth.questions import within
@@ -51,6 +52,11 @@ def resolver(nameserver: str, config: Path) -> Resolver:
             raise UsageError(f"--nameserver: {nameserver!r} is not an address with an optional port") from error
     settings = load(config).dns if config.exists() else Dns()
     return Resolver(Dns(nameservers=settings.nameservers, timeout=min(settings.timeout, QUESTION_SECONDS)))
+
+
+def suffixes(config: Path) -> Suffixes:
+    """The public suffix list that this host goes by. Raises ConfigError."""
+    return by_list(load(config).state if config.exists() else None)
 
 
 def client(ip: str, helo: str, mail_from: str) -> Client:
@@ -127,10 +133,9 @@ async def arc(message: Iterable[bytes], ask: Ask) -> ArcView:
 
 
 async def dmarc(
-    message: Iterable[bytes], ip: str, helo: str, mail_from: str, ask: Ask, *, public_suffix_list: bool = False
+    message: Iterable[bytes], ip: str, helo: str, mail_from: str, ask: Ask, suffixes: Suffixes | None = None
 ) -> tuple[DmarcView, str]:
     """DMARC for one message of one client; and a sentence about why it did not pass. Raises UsageError."""
-    suffixes = by_list() if public_suffix_list else None
     found = (await authenticate(read(message), client(ip, helo, mail_from), ask, CHECK_SECONDS, suffixes)).dmarc
     view = DmarcView(
         found.result,

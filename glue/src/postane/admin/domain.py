@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from postane.admin import audit
+from postane.admin import audit, mailboxes
 from postane.admin.names import domain_name, own_domain
 from postane.admin.site import Change, Site, hosted_domain
 from postane.admin.tenant import tenant_name
@@ -56,7 +56,7 @@ def add(site: Site, name: str, tenant: str | None = None, who: str = "") -> Chan
 
     An existing one is left as it is unless another tenant is named; a mere claim is proved by it.
     """
-    key = own_domain(name)
+    key = own_domain(name, site.config.state)
     tenant = None if tenant is None else tenant_name(tenant)
     with site.database.change() as session:
         domain = session.scalar(select(Domain).where(Domain.name == key))
@@ -93,7 +93,10 @@ def set_active(site: Site, name: str, active: bool, who: str = "") -> Change[Dom
 
 
 def remove(site: Site, name: str, *, force: bool = False, who: str = "", why: str = "") -> Change[DomainView]:
-    """Removes the domain with its accounts, aliases and keys; mailboxes on disk stay. Raises ConflictError."""
+    """Removes the domain with its accounts, aliases and keys. Raises ConflictError.
+
+    Mailboxes stay on disk, and are nobody's (admin.mailboxes).
+    """
     key = domain_name(name)
     with site.database.change() as session:
         domain = hosted_domain(session, key)
@@ -105,6 +108,7 @@ def remove(site: Site, name: str, *, force: bool = False, who: str = "", why: st
             )
         for alias in session.scalars(select(Alias).where(Alias.domain_id == domain.id)):
             session.delete(alias)
+        mailboxes.note_leaving(session, select(Account.mailbox_id).where(Account.domain_id == domain.id))
         session.execute(delete(Account).where(Account.domain_id == domain.id))
         audit.note(session, who, "domain remove", key, tenant=view.tenant, state=domain.state, why=why)
         session.delete(domain)

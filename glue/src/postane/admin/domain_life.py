@@ -90,7 +90,7 @@ class Desk:
 
         Raises ConflictError, with what proves it, where another tenant has the domain; the claim is noted all the same.
         """
-        key, tenant = own_domain(name), tenant_name(tenant)
+        key, tenant = own_domain(name, self._site.config.state), tenant_name(tenant)
         with self._site.database.change() as session:
             row = session.scalar(select(Domain).where(Domain.name == key))
             if row is not None and row.tenant.name != tenant:
@@ -324,7 +324,7 @@ class Desk:
             resolver = Resolver(config.dns)
             others = [Resolver(Dns(nameservers=(one,), timeout=config.dns.timeout)) for one in config.domains.resolvers]
             authority = Authority(_SERVER_SECONDS, self._port)
-            world = World(resolver, authority, by_list(), seconds=config.domains.look_timeout)
+            world = World(resolver, authority, by_list(config.state), seconds=config.domains.look_timeout)
             turns = asyncio.Semaphore(_AT_ONCE)
 
             async def one(known: _Known) -> Observation:

@@ -114,7 +114,11 @@ class _Run:
             (name, Resolver(Dns(nameservers=(name,), timeout=site.config.dns.timeout))) for name in settings.resolvers
         ]
         self._world = World(
-            self._resolver, Authority(_SERVER_SECONDS), by_list(), others, seconds=settings.look_timeout
+            self._resolver,
+            Authority(_SERVER_SECONDS),
+            by_list(site.config.state),
+            others,
+            seconds=settings.look_timeout,
         )
         self._reverse: dict[str, tuple[str, ...] | None] = {}
 
@@ -295,7 +299,11 @@ class _Run:
         """Where the records go: the zone around the domain, but never one that is everybody's."""
         if row.zone:
             return row.zone
-        if self._target(row.target).whole_zones or not snapshot.zone or not by_list()(snapshot.zone):
+        if (
+            self._target(row.target).whole_zones
+            or not snapshot.zone
+            or not by_list(self.site.config.state)(snapshot.zone)
+        ):
             return row.facts.domain
         return snapshot.zone
 

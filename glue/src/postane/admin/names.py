@@ -17,10 +17,13 @@ def domain_name(text: str) -> str:
     return name
 
 
-def own_domain(text: str) -> str:
-    """As `domain_name`, and one that somebody can own: no public suffix, such as co.uk. Raises AddressError."""
+def own_domain(text: str, state: str | None = None) -> str:
+    """As `domain_name`, and one that somebody can own: no public suffix, such as co.uk. Raises AddressError.
+
+    `state` is the folder in which a newer list of them may lie.
+    """
     name = domain_name(text)
-    if not by_list()(name):
+    if not by_list(state)(name):
         raise AddressError(f"{text!r} is a public suffix: it belongs to everybody who registers below it")
     return name
 

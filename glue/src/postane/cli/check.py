@@ -94,7 +94,8 @@ def dmarc(
     from postane.admin import check
 
     ask = check.resolver(nameserver, config_path()).ask
-    view, reason = asyncio.run(check.dmarc(message(), ip, helo, mail_from, ask, public_suffix_list=public_suffix_list))
+    suffixes = check.suffixes(config_path()) if public_suffix_list else None
+    view, reason = asyncio.run(check.dmarc(message(), ip, helo, mail_from, ask, suffixes))
     if reason:
         typer.echo(f"postane: {reason}", err=True)
     output.json(view)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from postane.core.ports import Notices, Routes
 from postane.daemon.child import Stop, run
 from postane.daemon.metrics import Showing, folder
 from postane.daemon.supervisor import Job, Pipes
+from postane.filters.auth import public_suffix
 from postane.observe.metrics import Metrics
 from postane.observe.tasks import Tasks
 from postane.quarantine.control import PART
@@ -65,7 +67,7 @@ async def serve(config: Config, make_ways: Callable[[Config], Ways], stop: Stop)
     if quarantine is not None:
         keeping = quarantine.run(view, lambda: runner.all_read, lambda one: one in runner.entries, metrics)
         tasks.start("quarantine", keeping)
-    _watch(metrics, runner)
+    _watch(metrics, runner, config.state)
     helpers = Tasks()
     helpers.start("metrics", Showing(folder(config), "queue", metrics).run())
     stop.ready()
@@ -81,7 +83,7 @@ async def serve(config: Config, make_ways: Callable[[Config], Ways], stop: Stop)
     await helpers.close()
 
 
-def _watch(metrics: Metrics, runner: QueueRunner) -> None:
+def _watch(metrics: Metrics, runner: QueueRunner, state: str) -> None:
     """What the queue knows anyway, asked when it is read."""
 
     def look() -> None:
@@ -95,6 +97,8 @@ def _watch(metrics: Metrics, runner: QueueRunner) -> None:
         metrics.gauge("postane_queue_running", "Deliveries under way", runner.scheduler.running)
         text = "Destinations that are not tried now, because nobody answers there"
         metrics.gauge("postane_queue_destinations_closed", text, len(runner.scheduler.closed(now)))
+        text = "Since the public suffix list was last known to be the newest"
+        metrics.gauge("postane_suffix_list_age_seconds", text, public_suffix.age(state, time.time()))
 
     metrics.watch(look)
 

@@ -81,6 +81,6 @@ async def authenticated(
         message = await beside(None, read, chunks) if body.size > _BESIDE else read(chunks)
         who = client(tools, peer, envelope.sender)
         checked = tools.shared("spf", SpfResults).get(who, ask, seconds)
-        return await authenticate(message, who, ask, seconds, by_list() if suffix_list else None, checked)
+        return await authenticate(message, who, ask, seconds, by_list(tools.state) if suffix_list else None, checked)
 
     return await tools.once(envelope.id, f"authentication {suffix_list}", make)
