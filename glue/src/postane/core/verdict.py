@@ -69,7 +69,9 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
 
     Opinions decide nothing where any of the verdicts trusts the sender; what they put on the message stays.
     """
-    every = list(verdicts)
+    every = [verdict for verdict in verdicts if verdict is not ACCEPT]
+    if not every:
+        return ACCEPT
     trust = any(verdict.trust for verdict in every)
     strongest = ACCEPT
     for verdict in every:

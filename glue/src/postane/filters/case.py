@@ -111,7 +111,8 @@ class FilterCase:
         # Filters of two policies are one question where the peer's score is the same.
         wanted = {place: self._scores(place, peer) for place in groups}
         questions = list(dict.fromkeys(one for scores in wanted.values() for one in scores))
-        calls = [_data_call(replace(peer, score=score), envelope, body) for _, score in questions]
+        call = {score: _data_call(_at(peer, score), envelope, body) for _, score in questions}
+        calls = [call[score] for _, score in questions]
         try:
             judged = await self._judge.all([one for one, _ in questions], "data", calls)
         finally:
@@ -149,7 +150,7 @@ class FilterCase:
             for one in policies
         }
         new = _all_of(questions.values())
-        calls = [_rcpt_call(replace(peer, score=score), sender, recipient) for _, score in new]
+        calls = [_rcpt_call(_at(peer, score), sender, recipient) for _, score in new]
         judged = await self._judge.all([judge for judge, _ in new], "rcpt", calls)
         self.judged += judged
         answers = dict(zip(new, (one.verdict for one in judged), strict=True))
@@ -205,7 +206,11 @@ def _data_call(peer: Peer, envelope: Envelope, body: Body) -> Call:
 
 
 def _scored(peer: Peer, said: Sequence[Verdict]) -> Peer:
-    return replace(peer, score=sum(verdict.score for verdict in said)) if said else peer
+    return _at(peer, sum(verdict.score for verdict in said)) if said else peer
+
+
+def _at(peer: Peer, score: float) -> Peer:
+    return peer if peer.score == score else replace(peer, score=score)
 
 
 def _refuses(verdict: Verdict) -> bool:

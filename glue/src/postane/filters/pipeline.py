@@ -21,12 +21,11 @@ from postane.core.ports import Body
 from postane.core.reply import Reply
 from postane.core.verdict import ACCEPT, Decision, Verdict, combine
 from postane.filters.base import FAILURES, PHASES, Filter, Options
+from postane.filters.question import Question
 from postane.observe.log import get_logger
 from postane.observe.metrics import Metrics
 
 log = get_logger("filters")
-
-_OURS = "postane."  # modules whose filters let themselves be cancelled
 
 Call = Callable[[Filter[Options]], Coroutine[Any, Any, Verdict]]
 
@@ -52,67 +51,77 @@ class Judge:
     def __init__(self, seconds: float = 30.0, metrics: Metrics | None = None) -> None:
         self._seconds = seconds
         self._metrics = metrics or Metrics()
-        self._left: set[asyncio.Future[Verdict | BaseException]] = set()
+        self._said = self._metrics.tally(
+            "postane_filter_verdicts_total", "What filters said", "filter", "phase", "decision"
+        )
+        self._clocks: dict[tuple[str, str], Callable[[float], None]] = {}
+        self._left: set[asyncio.Task[None]] = set()
 
     async def all(self, filters: Sequence[Filter[Options]], phase: str, calls: Sequence[Call]) -> list[Judged]:
         """What each of the filters says, in order; `calls` has the question for each."""
-        if len(filters) == 1:  # no task for a single one: it is the common case, and a task costs as much as a parse
-            return [await self.one(filters[0], phase, calls[0])]
-        return list(await asyncio.gather(*map(self.one, filters, [phase] * len(filters), calls)))
+        loop = asyncio.get_running_loop()
+        asked: list[Question] = []
+        waiting: dict[asyncio.Task[None], float] = {}  # with the instants at which they are late
+        for judge, call in zip(filters, calls, strict=True):
+            question = Question(_coroutine(call, judge))
+            task = question.begin(loop)
+            asked.append(question)
+            if not question.ended:
+                waiting[task] = question.begun + self._limit(judge)
+        if waiting:
+            await self._wait(waiting)
+        return [self._judged(judge, phase, question) for judge, question in zip(filters, asked, strict=True)]
 
-    async def one(self, judge: Filter[Options], phase: str, call: Call) -> Judged:
-        begun = time.monotonic()
-        limit = min(judge.options.timeout, self._seconds)
-        try:
-            if type(judge).__module__.startswith(_OURS):
-                async with asyncio.timeout(limit):
-                    verdict = await call(judge)
-            else:
-                verdict = await self._apart(judge, call, limit)
-            if fault := _fault(verdict):
-                verdict = self._failed(judge, phase, fault)
-        except GeneratorExit:
-            raise
-        except asyncio.CancelledError:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                raise  # the peer has gone, or this process goes
-            verdict = self._failed(judge, phase, "cancelled itself")
-        except BaseException as error:  # whatever a filter does, sys.exit too: the mail's fate is decided here
-            reason = f"late after {limit:g} s" if isinstance(error, TimeoutError) else repr(error)
-            verdict = self._failed(judge, phase, reason)
-        if verdict.decision:
-            verdict = replace(verdict, by=judge.name)
-        seconds = time.monotonic() - begun
-        self._metrics.seconds("postane_filter_seconds", "Time of a call", seconds, filter=judge.name, phase=phase)
-        self._metrics.count(
-            "postane_filter_verdicts_total",
-            "What filters said",
-            filter=judge.name,
-            phase=phase,
-            decision=verdict.decision.name.lower(),
-        )
-        return Judged(judge.name, phase, verdict, seconds)
+    def _limit(self, judge: Filter[Options]) -> float:
+        return min(judge.options.timeout, self._seconds)
 
-    async def _apart(self, judge: Filter[Options], call: Call, limit: float) -> Verdict:
-        """Asks a filter of somebody else's in a task of its own, which is left behind if it does not let itself be
-        cancelled. Raises TimeoutError, and what the filter raises.
-        """
-        task = asyncio.ensure_future(contained(call, judge))
+    async def _wait(self, waiting: dict[asyncio.Task[None], float]) -> None:
+        """Until all have answered or are late. Those are left behind: a filter may not let itself be cancelled."""
         try:
-            await asyncio.wait((task,), timeout=limit)
+            while waiting:
+                done, _ = await asyncio.wait(waiting, timeout=max(0.0, min(waiting.values()) - time.monotonic()))
+                now = time.monotonic()
+                for task in [task for task, late in waiting.items() if task in done or late <= now]:
+                    del waiting[task]
+                    self._leave(task)
         finally:
-            if not task.done():
-                task.cancel()
-                self._left.add(task)
-                task.add_done_callback(self._left.discard)
+            for task in waiting:  # the peer has gone, or this process goes
+                self._leave(task)
+
+    def _leave(self, task: asyncio.Task[None]) -> None:
         if not task.done():
-            raise TimeoutError
-        result = task.result()
-        if isinstance(result, GeneratorExit):
-            raise RuntimeError(repr(result))  # it does not stand for the end of our own coroutine
-        if isinstance(result, BaseException):
-            raise result
-        return result
+            task.cancel()
+            self._left.add(task)
+            task.add_done_callback(self._left.discard)
+
+    def _judged(self, judge: Filter[Options], phase: str, question: Question) -> Judged:
+        verdict = question.answer
+        if not question.ended:
+            reason = f"late after {self._limit(judge):g} s"
+        elif isinstance(question.error, asyncio.CancelledError):
+            reason = "cancelled itself"
+        elif question.error is not None:
+            reason = repr(question.error)
+        else:
+            try:
+                reason = _fault(verdict)
+            except Exception as error:
+                reason = repr(error)
+        said = self._failed(judge, phase, reason) if reason or not isinstance(verdict, Verdict) else verdict
+        if said.decision:
+            said = replace(said, by=judge.name)
+        seconds = (question.ended or time.monotonic()) - question.begun
+        self._clock(judge.name, phase)(seconds)
+        self._said[judge.name, phase, said.decision.name.lower()] += 1
+        return Judged(judge.name, phase, said, seconds)
+
+    def _clock(self, name: str, phase: str) -> Callable[[float], None]:
+        clock = self._clocks.get((name, phase))
+        if clock is None:
+            clock = self._clocks[name, phase] = self._metrics.clock(
+                "postane_filter_seconds", "Time of a call", filter=name, phase=phase
+            )
+        return clock
 
     def _failed(self, judge: Filter[Options], phase: str, reason: str) -> Verdict:
         policy = judge.options.on_failure
@@ -165,14 +174,9 @@ class Pipeline:
             await one.close()
 
 
-async def contained(call: Call, judge: Filter[Options]) -> Verdict | BaseException:
-    """What a filter says or raises, as a value: an exit raised in a task would end the event loop and the worker."""
-    try:
-        return await call(judge)
-    except asyncio.CancelledError:
-        raise
-    except BaseException as error:
-        return error
+async def _coroutine(call: Call, judge: Filter[Options]) -> Verdict:
+    """A filter's method may be anything, such as one that is no coroutine: within this it fails as any other."""
+    return await call(judge)
 
 
 def _fault(verdict: object) -> str:

@@ -73,9 +73,19 @@ class Metrics:
 
     def seconds(self, name: str, text: str, value: float, buckets: Sequence[float] = _SECONDS, **labels: str) -> None:
         """Counts a duration into a histogram."""
+        self.clock(name, text, buckets, **labels)(value)
+
+    def clock(
+        self, name: str, text: str, buckets: Sequence[float] = _SECONDS, **labels: str
+    ) -> Callable[[float], None]:
+        """A histogram for the hot path: called with each duration."""
         figure = self._figure("histogram", name, text, labels, buckets)
-        figure[bisect_left(buckets, value)] += 1
-        figure[-1] += value
+
+        def add(value: float) -> None:
+            figure[bisect_left(buckets, value)] += 1
+            figure[-1] += value
+
+        return add
 
     def watch(self, look: Callable[[], None]) -> None:
         """`look` is called before each reading, and sets what is known elsewhere."""

@@ -1,7 +1,7 @@
 """The reference page of the metrics, printed from the code: every call that names one says what it counts.
 
-Looked for are calls of `count`, `total`, `tally`, `gauge` and `seconds` whose first argument is a text that begins with
-`postane_`; the second is a text too, or a name that was given one nearby.
+Looked for are calls of `count`, `total`, `tally`, `gauge`, `seconds` and `clock` whose first argument is a text that
+begins with `postane_`; the second is a text too, or a name that was given one nearby.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-_KINDS = {"count": "counter", "total": "counter", "tally": "counter", "gauge": "gauge", "seconds": "histogram"}
+_KINDS = {
+    "count": "counter",
+    "total": "counter",
+    "tally": "counter",
+    "gauge": "gauge",
+    "seconds": "histogram",
+    "clock": "histogram",
+}
 _NO_LABELS = {"amount", "value", "buckets"}
 
 _HEAD = (

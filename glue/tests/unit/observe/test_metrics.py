@@ -14,7 +14,7 @@ def test_what_was_counted_is_shown() -> None:
     metrics.count("postane_deliveries", "Attempts", 2, fate="delivered")
     metrics.gauge("postane_queue_messages", "Messages in the queue", 7)
     metrics.seconds("postane_delivery_seconds", "Time of a delivery", 0.2)
-    metrics.seconds("postane_delivery_seconds", "Time of a delivery", 400)
+    metrics.clock("postane_delivery_seconds", "Time of a delivery")(400)
     text = metrics.render().decode()
     assert "# HELP postane_deliveries_total Attempts\n# TYPE postane_deliveries_total counter" in text
     assert 'postane_deliveries_total{fate="delivered"} 3.0' in text
