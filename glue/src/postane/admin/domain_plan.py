@@ -20,7 +20,7 @@ from postane.core.address import normal_domain
 from postane.core.errors import PostaneError, TemporaryError, UsageError
 from postane.core.question import Answer, Ask, Question
 from postane.dns.authority import Authority
-from postane.dns.records import canonical, wanted
+from postane.dns.records import Record, canonical, wanted
 from postane.dns.resolver import Resolver
 from postane.dns.targets.base import Change, Target, WorldChangedError, apply_many, read_many
 from postane.domains import spf
@@ -255,12 +255,13 @@ class _Run:
                 if isinstance(held, PostaneError):
                     found[at] = held
                 elif held is not None:
-                    found[at] = _at_target(looks[at], zone, name, tuple(held))
+                    found[at] = _at_target(looks[at], zone, self._target(name), held)
         return found
 
     async def _plan(self, row: Known, want: list[Wanted], snapshot: Snapshot, take: frozenset[Kind]) -> Planned:
         facts, target = row.facts, self._target(row.target)
         owned = list(row.owned)
+        want = [replace(one, record=replace(one.record, ttl=max(one.record.ttl, target.least_ttl))) for one in want]
         if target.whole_zones and not row.zone:
             owned = _adopted(self.site, row, snapshot, owned)
         if not _mx_is_ours(row, want, snapshot, owned, take):
@@ -279,6 +280,7 @@ class _Run:
             kinds=facts.kinds,
             target=target.name,
             text_limit=target.text_limit,
+            types=target.types,
             now=time.time(),
         )
         made = replace(made, domain=facts.domain, zone=self._zone(row, snapshot))
@@ -371,15 +373,18 @@ def _questions(want: Sequence[Wanted], owned: Sequence[Owned]) -> list[tuple[str
     return list(dict.fromkeys((one.name, "A" if one.type == "CNAME" else one.type) for one in records))
 
 
-def _at_target(look: Snapshot, zone: str, name: str, held: tuple) -> Snapshot:  # type: ignore[type-arg]
-    """What the target has, with what the world says about the domain beside it."""
+def _at_target(look: Snapshot, zone: str, target: Target, held: Sequence[Record]) -> Snapshot:
+    """What the target has, with what the world says about the domain beside it; of types that the target does not
+    know, what the world has.
+    """
+    unknown = [one for one in look.records if target.types is not None and one.type not in target.types]
     trouble = list(look.trouble)
     ours = {one.data.rstrip(".").lower() for one in held if one.name == zone and one.type == "NS"}
     if look.servers and ours and not ours & set(look.servers):
-        text = f"the world asks {', '.join(look.servers)} about {look.domain}: what {name} has is not seen there"
+        text = f"the world asks {', '.join(look.servers)} about {look.domain}: what {target.name} has is not seen there"
         way = f"have the delegation changed to {', '.join(sorted(ours))} at the registrar"
         trouble.append(Trouble(Finding.ELSEWHERE, text, (way,)))
-    return Snapshot(look.domain, zone, look.servers, tuple(sorted(held)), (), tuple(trouble), look.asked)
+    return Snapshot(look.domain, zone, look.servers, tuple(sorted([*held, *unknown])), (), tuple(trouble), look.asked)
 
 
 def _adopted(site: Site, row: Known, snapshot: Snapshot, owned: list[Owned]) -> list[Owned]:

@@ -163,6 +163,7 @@ def _in_words(message: str) -> str:
     return message.replace("Expected", "expected").replace("Invalid enum value", "not a choice:")
 
 
+_SECRET = re.compile(r"token$|secret|passw(or)?d|api_?key|auth_?key|private_?key|access_key$", re.IGNORECASE)
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
 
 
@@ -236,6 +237,23 @@ def _check(config: Config, marked: _Marked, name: str) -> None:
     hold(not smarthost or _is_door(smarthost), "delivery.smarthost", f"{smarthost!r} is not host:port")
     for address in config.dns.addresses:
         hold(_is_ip(address), "dns.addresses", f"{address!r} is not an IP address")
+    certificates = config.certificates
+    for place in ("directory", "staging"):
+        url = getattr(certificates, place)
+        hold(not url or url.startswith("https://"), f"certificates.{place}", f"{url!r} is not an https:// URL")
+    for place in ("ca_bundle", "external_account", "webroot"):
+        path = getattr(certificates, place)
+        hold(not path or path.startswith("/"), f"certificates.{place}", f"{path!r} is not a path from the root")
+    email = certificates.account_email
+    hold(not email or "@" in email.strip("@"), "certificates.account_email", f"{email!r} is not an address")
+    for name_of, target in config.dns.targets.items():
+        here = f"dns.targets.{name_of}"
+        hold(
+            target.type != "octodns" or "." in target.provider, f"{here}.provider", "octodns needs the provider's class"
+        )
+        for option in target.options:
+            secret = _SECRET.search(option) is not None
+            hold(not secret, f"{here}.options.{option}", f"belongs into a file: secret_files: {{{option}: FILE}}")
     prefix = config.dkim.selector_prefix
     label = re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", prefix)
     hold(label is not None, "dkim.selector_prefix", f"{prefix!r} is not a DNS label of a-z, 0-9 and -")

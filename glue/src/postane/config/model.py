@@ -204,15 +204,34 @@ class DnsTarget(Section, frozen=True):
     """A place where records of hosted domains are put."""
 
     type: Annotated[
-        Literal["knot", "rfc2136", "manual"],
-        Meta(description="knot: the name server of this host; rfc2136: DNS UPDATE; manual: a person."),
+        Literal["knot", "rfc2136", "octodns", "manual"],
+        Meta(
+            description="knot: the name server of this host; rfc2136: DNS UPDATE; octodns: a provider by its API; "
+            "manual: a person."
+        ),
     ]
     server: Annotated[str, Meta(description="rfc2136: address or address:port of the primary.")] = ""
     key_name: Annotated[str, Meta(description="rfc2136: name of the TSIG key; empty: none, by address.")] = ""
     key_algorithm: Annotated[str, Meta(description="rfc2136: algorithm of the TSIG key.")] = "hmac-sha256"
     key_file: Annotated[str, Meta(description="rfc2136: file with the TSIG secret in Base64.")] = ""
     timeout: Annotated[Seconds, Meta(description="rfc2136: for one transfer or update.")] = 10.0
+    provider: Annotated[
+        str, Meta(description="octodns: class of the provider, such as octodns_cloudflare.CloudflareProvider.")
+    ] = ""
+    options: Annotated[
+        dict[str, Any], Meta(description="octodns: the provider's own options; secrets belong into secret_files.")
+    ] = {}
+    secret_files: Annotated[
+        dict[str, str],
+        Meta(description="octodns: the provider's options whose values lie in files of their own (token: FILE)."),
+    ] = {}
+    zone_timeout: Annotated[
+        Seconds, Meta(description="octodns: for reading or changing one zone, all calls together.")
+    ] = 60.0
+    at_once: Annotated[Positive, Meta(description="octodns: zones that are worked on side by side.")] = 1
+    per_minute: Annotated[Count, Meta(description="octodns: most zones read or changed in a minute; 0: any.")] = 0
     text_limit: Annotated[Count, Meta(description="Longest text of a TXT record it takes; 0: any.")] = 0
+    least_ttl: Annotated[Count, Meta(description="Shortest TTL it takes, seconds; shorter ones become it.")] = 0
 
 
 class Dns(Section, frozen=True):
@@ -255,6 +274,46 @@ class Domains(Section, frozen=True):
         tuple[str, ...], Meta(description="Resolvers (address or address:port) whose view of an MX is compared.")
     ] = ()
     look_timeout: Annotated[Seconds, Meta(description="For all questions about one domain.")] = 15.0
+
+
+class Certificates(Section, frozen=True):
+    """Certificates of hosted domains, from an authority that speaks ACME (see certificates.md)."""
+
+    directory: Annotated[str, Meta(description="URL of the authority's directory; empty: none are asked for.")] = ""
+    staging: Annotated[str, Meta(description="The same of a trial authority, for `renew --staging`.")] = (
+        "https://acme-staging-v02.api.letsencrypt.org/directory"
+    )
+    account_email: Annotated[str, Meta(description="Where the authority writes to; empty: nowhere.")] = ""
+    ca_bundle: Annotated[
+        str, Meta(description="PEM file with the roots that the directory itself is judged by; empty: the system's.")
+    ] = ""
+    external_account: Annotated[
+        str, Meta(description="File with the external account binding (RFC 8555 7.3.4): key id and HMAC key, by words.")
+    ] = ""
+    challenge: Annotated[
+        Literal["auto", "http", "dns"], Meta(description="How names are proved; auto: http first, then dns.")
+    ] = "auto"
+    webroot: Annotated[
+        str,
+        Meta(description="Folder served as /.well-known/acme-challenge/; empty: acme-challenge in the state folder."),
+    ] = ""
+    wildcard: Annotated[bool, Meta(description="One *.domain instead of single names, where its DNS is ours.")] = False
+    names: Annotated[
+        tuple[Annotated[str, Meta(pattern="^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")], ...],
+        Meta(description="Service names of a domain, as far as they lead to this host."),
+    ] = ("mail", "autoconfig", "autodiscover", "mta-sts", "webmail", "ua-auto-config")
+    dns_wait: Annotated[
+        float, Meta(ge=0, le=600, description="Longest wait for a domain's servers to show a dns challenge, seconds.")
+    ] = 60.0
+    order_seconds: Annotated[
+        Seconds, Meta(description="Longest wait for the authority, for each of an order's steps.")
+    ] = 90.0
+    at_once: Annotated[int, Meta(ge=1, le=32, description="Orders under way at the same time.")] = 4
+    orders: Annotated[Positive, Meta(description="Orders within order_window; more wait for the next run.")] = 250
+    order_window: Annotated[Seconds, Meta(description="Seconds over which orders are counted.")] = 3 * 3600.0
+    ending_days: Annotated[
+        float, Meta(gt=0, description="Days before its end from which a certificate is an alarm.")
+    ] = 10.0
 
 
 class Dkim(Section, frozen=True):
@@ -334,6 +393,7 @@ class Config(Section, frozen=True):
     quarantine: Quarantine = Quarantine()
     dns: Dns = Dns()
     domains: Domains = Domains()
+    certificates: Certificates = Certificates()
     dkim: Dkim = Dkim()
     clients: Clients = Clients()
     api: Api = Api()

@@ -96,6 +96,12 @@ class Plan:
     def of(self, *actions: Action) -> list[Line]:
         return [line for line in self.lines if line.action in actions]
 
+    def only(self, lines: Collection[Line]) -> Plan:
+        """The plan with these of its lines alone."""
+        part = replace(self, lines=tuple(line for line in self.lines if line in lines))
+        sets = {(one.name, one.type) for one in (*part.remove, *part.add)}
+        return replace(part, before=tuple(one for one in self.before if (one.name, one.type) in sets))
+
     def __str__(self) -> str:
         counts = [(len(self.of(action)), action) for action in Action if self.of(action)]
         return ", ".join(f"{count} {action}" for count, action in counts) or "nothing is wanted"
@@ -111,14 +117,15 @@ def make_plan(
     kinds: Collection[Kind] = ALL,
     target: str = "manual",
     text_limit: int = 0,
+    types: Collection[str] | None = None,
     now: float = 0.0,
 ) -> Plan:
     """`merged` is what spf.merge said of `foreign_spf(...)`; without it the record is not counted.
 
     `take` are the kinds whose foreign records may be replaced; `kinds` those that Postane keeps: of others it lets go.
-    `text_limit` is the longest text that the target takes, 0 for any.
+    `text_limit` is the longest text that the target takes, 0 for any; `types` those that it can hold, None for all.
     """
-    work = _Work(wanted, world, owned, merged, frozenset(take), text_limit)
+    work = _Work(wanted, world, owned, merged, frozenset(take), text_limit, types)
     lines = [line for one in work.wanted for line in work.line(one)]
     lines += work.leftovers(frozenset(kinds))
     for why, unknown in work.unknown.items():
@@ -201,12 +208,14 @@ class _Work:
         merged: spf.Merged | None,
         take: frozenset[Kind],
         text_limit: int,
+        types: Collection[str] | None,
     ) -> None:
         self.world = world
         self.owned = {canonical(one.record): one for one in owned}
         self.merged = merged
         self.take = take
         self.text_limit = text_limit
+        self.types = types
         self.wanted = [one for one in wanted if not one.beside or self._foreign_beside(one)]
         self.keys = {canonical(one.record) for one in self.wanted}
         self.unanswered = {(one.name, one.type): one.why for one in world.unanswered}
@@ -234,6 +243,8 @@ class _Work:
             return [self._kept(wanted, standing)]
         if wanted.kind is Kind.CAA and (limited := self._limited(record)):
             return [Line(Action.KEEP, wanted.kind, wanted.reason, limited, foreign=True)]
+        if self.types is not None and record.type not in self.types:
+            return [self._not_held(wanted)]
         if self.text_limit and record.type == "TXT" and len(text_of(record.data)) > self.text_limit:
             return [self._too_long(wanted)]
         return [self._put(wanted, rivals)]
@@ -384,6 +395,16 @@ class _Work:
         ways.append("have the zone served by somebody who takes long texts")
         reason = f"{length} characters, and {self.text_limit} is the most that this target takes"
         return Line(Action.CONFLICT, wanted.kind, reason, wanted.record, ways_out=tuple(ways))
+
+    def _not_held(self, wanted: Wanted) -> Line:
+        kind, record = wanted.kind, wanted.record
+        ways = (
+            f"put it in by hand at the DNS provider, if its pages take {record.type}: it is seen then",
+            f"do not have {kind} kept by Postane: {wanted.reason}, and nothing else hangs on it",
+            "have the zone served by somebody who takes it",
+        )
+        reason = f"{wanted.reason}; but this target cannot hold {record.type} records"
+        return Line(Action.CONFLICT, kind, reason, record, ways_out=ways)
 
 
 def _names(records: Iterable[Record]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
-from postane.core.errors import ConflictError, PostaneError
+from postane.core.errors import ConflictError, PostaneError, TemporaryError
 from postane.dns.records import Record, canonical
 
 AT_ONCE = 16  # zones of one target
@@ -21,6 +21,10 @@ T = TypeVar("T")
 
 class WorldChangedError(ConflictError):
     """What stands there is not what the change was made for."""
+
+
+class HalfDoneError(TemporaryError):
+    """Some of a change is there, some is not, or it is not known: the next run looks, and does the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +39,18 @@ class Change:
 
 class Target(Protocol):
     """`writable` is False where a person has to do it; `whole_zones` is True for a server that has a zone for each
-    domain, with nothing in it but what Postane put there. `text_limit`: longest TXT it takes, 0 for any.
+    domain, with nothing in it but what Postane put there. `text_limit`: longest TXT it takes, 0 for any; `least_ttl`:
+    shortest TTL, seconds; `types`: those of records that it can hold, None for all.
     """
 
     name: str
     writable: bool
     whole_zones: bool
     text_limit: int
+    least_ttl: int
+
+    @property
+    def types(self) -> frozenset[str] | None: ...
 
     async def read(self, zone: str) -> list[Record] | None:
         """What the zone holds, without signatures; None where it cannot be known. Raises ServiceMissingError."""

@@ -19,6 +19,8 @@ class KnotTarget:
 
     writable = True
     whole_zones = True
+    least_ttl = 0
+    types = None
 
     def __init__(self, name: str, knot: Knot, apex: Callable[[str], Sequence[Record]], text_limit: int = 0) -> None:
         self.name = name

@@ -13,10 +13,12 @@ class Manual:
 
     writable = False
     whole_zones = False
+    types = None
 
-    def __init__(self, name: str = "manual", text_limit: int = 0) -> None:
+    def __init__(self, name: str = "manual", text_limit: int = 0, least_ttl: int = 0) -> None:
         self.name = name
         self.text_limit = text_limit
+        self.least_ttl = least_ttl
 
     async def read(self, zone: str) -> list[Record] | None:
         return None

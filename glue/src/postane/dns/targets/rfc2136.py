@@ -40,6 +40,7 @@ class Rfc2136:
 
     writable = True
     whole_zones = False
+    types = None
 
     def __init__(
         self,
@@ -49,9 +50,11 @@ class Rfc2136:
         key: dns.tsig.Key | None = None,
         timeout: float = 10.0,
         text_limit: int = 0,
+        least_ttl: int = 0,
     ) -> None:
         self.name = name
         self.text_limit = text_limit
+        self.least_ttl = least_ttl
         self._address = address
         self._port = port
         self._key = key
