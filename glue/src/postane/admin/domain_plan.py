@@ -24,7 +24,7 @@ from postane.dns.records import Record, canonical, wanted
 from postane.dns.resolver import Resolver
 from postane.dns.targets.base import Change, Target, WorldChangedError, apply_many, read_many
 from postane.domains import spf
-from postane.domains.desired import Wanted, delegated, desired, with_foreign_mx
+from postane.domains.desired import Facts, Wanted, delegated, desired, with_foreign_mx
 from postane.domains.kinds import Kind
 from postane.domains.plan import Action, Owned, Plan, decode, encode, foreign_spf, make_plan, owned_after
 from postane.domains.snapshot import Finding, Snapshot, Trouble
@@ -47,13 +47,15 @@ def _silent(_done: int, _of: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The plan of a domain, or why there is none. `snapshot` and `owned` are what it was made from."""
+    """The plan of a domain, or why there is none. The rest is what it was made from; `merged` was said of its SPF."""
 
     domain: str
     plan: Plan | None
     error: PostaneError | None = None
     snapshot: Snapshot | None = None
     owned: tuple[Owned, ...] = ()
+    facts: Facts | None = None
+    merged: spf.Merged | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +70,16 @@ class Applied:
 
 
 def plan(
-    site: Site, names: Sequence[str] | None, *, take: Collection[Kind] = (), told: Told = _silent
+    site: Site,
+    names: Sequence[str] | None,
+    *,
+    take: Collection[Kind] = (),
+    told: Told = _silent,
+    servers_port: int = 53,
 ) -> list[Planned]:
-    """Plans for these domains; None: for all. Raises NotFoundError, ConfigError."""
+    """Plans for these domains; None: for all. `servers_port` is another in tests. Raises NotFoundError, ConfigError."""
     rows = known(site, None if names is None else [domain_name(name) for name in names])
-    return asyncio.run(_Run(site).plans(rows, frozenset(take), told))
+    return asyncio.run(_Run(site, servers_port).plans(rows, frozenset(take), told))
 
 
 def apply(site: Site, planned: Sequence[Planned], *, told: Told = _silent) -> list[Applied]:
@@ -105,7 +112,7 @@ def kinds(words: Sequence[str]) -> frozenset[Kind]:
 class _Run:
     """One run: its resolvers, targets, and what they have already said."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, servers_port: int = 53) -> None:
         self.site = site
         self._targets: dict[str, Target] = {}
         settings = site.config.domains
@@ -115,12 +122,12 @@ class _Run:
         ]
         self._world = World(
             self._resolver,
-            Authority(_SERVER_SECONDS),
+            Authority(_SERVER_SECONDS, servers_port),
             by_list(site.config.state),
             others,
             seconds=settings.look_timeout,
         )
-        self._reverse: dict[str, tuple[str, ...] | None] = {}
+        self._looks: dict[str, asyncio.Future[Snapshot]] = {}
 
     async def plans(self, rows: Sequence[Known], take: frozenset[Kind], told: Told) -> list[Planned]:
         rows = [part for row in await self._with_reverse(rows) for part in _parts(row)]
@@ -231,7 +238,10 @@ class _Run:
             if self._holds_all(row):  # then the world is only asked whether it looks there
                 questions = [(row.zone or row.facts.domain, "MX")]
             async with turns:
-                found = await self._world.look(row.zone or row.facts.domain, questions)
+                if row.zone and self._holds_all(row):
+                    found = await self._look_once(row.zone)
+                else:
+                    found = await self._world.look(row.zone or row.facts.domain, questions)
             count += 1
             told(count, len(rows))
             return found
@@ -257,6 +267,13 @@ class _Run:
                 elif held is not None:
                     found[at] = _at_target(looks[at], zone, self._target(name), held)
         return found
+
+    async def _look_once(self, zone: str) -> Snapshot:
+        """At a zone of the provider's, which many domains lead into."""
+        if zone in self._looks:
+            return replace(await self._looks[zone], asked=0)
+        self._looks[zone] = asyncio.ensure_future(self._world.look(zone, [(zone, "MX")]))
+        return await self._looks[zone]
 
     async def _plan(self, row: Known, want: list[Wanted], snapshot: Snapshot, take: frozenset[Kind]) -> Planned:
         facts, target = row.facts, self._target(row.target)
@@ -284,7 +301,7 @@ class _Run:
             now=time.time(),
         )
         made = replace(made, domain=facts.domain, zone=self._zone(row, snapshot))
-        return Planned(facts.domain, made, None, snapshot, tuple(owned))
+        return Planned(facts.domain, made, None, snapshot, tuple(owned), facts, merged)
 
     def _as_planned(self, want: Sequence[Wanted]) -> Ask:
         """Answers as they will be: an SPF record that speaks of the MX speaks of ours."""

@@ -28,7 +28,7 @@ AT_ONCE = 200
 @dataclass(frozen=True, slots=True)
 class Said:
     """One server's answer. `zone` is the one that it refers to, or whose SOA it shows; `servers` those of a referral,
-    each with the addresses that came along.
+    each with the addresses that came along, and `vouched` its DS records.
     """
 
     code: str
@@ -36,6 +36,7 @@ class Said:
     records: tuple[Record, ...] = ()
     zone: str = ""
     servers: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    vouched: tuple[Record, ...] = ()
 
     @property
     def refers(self) -> bool:
@@ -56,10 +57,16 @@ class Authority:
         self.asked = 0
         self._turns = asyncio.Semaphore(at_once)
 
-    async def ask(self, address: str, name: str, kind: str) -> Said:
-        """Raises TemporaryError where no answer comes, or none that can be read."""
+    async def ask(self, address: str, name: str, kind: str, *, signed: bool = False) -> Said:
+        """Raises TemporaryError where no answer comes, or none that can be read. `signed` asks for a referral's DS."""
+        return _said(await self.message(address, name, kind, signed=signed))
+
+    async def message(self, address: str, name: str, kind: str, *, signed: bool = False) -> dns.message.Message:
+        """The answer as it came; `signed`: with signatures. Raises TemporaryError."""
         try:
-            query = dns.message.make_query(dns.name.from_text(name), kind, use_edns=0, payload=PAYLOAD)
+            query = dns.message.make_query(
+                dns.name.from_text(name), kind, use_edns=0, payload=PAYLOAD, want_dnssec=signed
+            )
         except dns.exception.DNSException as error:
             raise TemporaryError(f"DNS: {name!r} cannot be asked for: {error}") from error
         query.flags &= ~dns.flags.RD
@@ -71,21 +78,24 @@ class Authority:
                 raise TemporaryError(f"DNS: {address} is silent about {name} {kind} for {self.timeout:g} s") from error
             except (dns.exception.DNSException, OSError, EOFError) as error:
                 raise TemporaryError(f"DNS: {address}: {name} {kind}: {error}") from error
-        return _said(response)
+        return response
 
 
 def _said(response: dns.message.Message) -> Said:
     zone = ""
     servers: list[tuple[str, tuple[str, ...]]] = []
+    vouched: list[Record] = []
     for rrset in response.authority:
         if rrset.rdtype == dns.rdatatype.SOA:
             zone = _name(rrset.name)
         elif rrset.rdtype == dns.rdatatype.NS and not response.flags & dns.flags.AA:
             zone = _name(rrset.name)
             servers += [(_name(rr.target), _glue(response, rr.target)) for rr in rrset]
+        elif rrset.rdtype == dns.rdatatype.DS:
+            vouched += records_of(rrset)
     records = tuple(one for rrset in response.answer for one in records_of(rrset))
     code = dns.rcode.to_text(response.rcode())
-    return Said(code, bool(response.flags & dns.flags.AA), records, zone, tuple(servers))
+    return Said(code, bool(response.flags & dns.flags.AA), records, zone, tuple(servers), tuple(vouched))
 
 
 def records_of(rrset: dns.rrset.RRset) -> list[Record]:

@@ -21,15 +21,22 @@ class Finding(StrEnum):
     WILDCARD_MX = "wildcard-mx"  # names that nobody made take mail
     RESOLVERS = "resolvers"  # a resolver still sees something else
     ELSEWHERE = "elsewhere"  # the world asks other servers than those that we write to
+    DNSSEC = "dnssec"  # what the parent vouches for is not what the domain is signed with
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """`text` is a sentence for the operator, `ways_out` what can be done."""
+    """`text` is a sentence for the operator, `ways_out` what can be done.
+
+    `subject` is the server that it is about and `why` what is wrong; `silent`: it only did not answer.
+    """
 
     finding: Finding
     text: str
     ways_out: tuple[str, ...] = ()
+    subject: str = ""
+    why: str = ""
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

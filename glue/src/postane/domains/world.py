@@ -2,18 +2,21 @@
 resolvers still remember.
 
 Few questions and bounded in time: one to the parent, one for each name and type that is wanted, one for a wildcard, one
-to each resolver. Questions go round among the domain's servers, so that a lame one shows without being asked apart.
+for the keys where the parent vouches for any, one to each resolver. Questions go round among the domain's servers, so
+that a lame one shows without being asked apart.
 Nothing is raised: what is wrong with a domain, or cannot be known now, is part of the Snapshot.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from postane.core.errors import TemporaryError
 from postane.core.question import Question
+from postane.dns import chain
 from postane.dns.authority import Authority, Said
 from postane.dns.records import Record, canonical
 from postane.dns.resolver import NoSuchNameError, Resolver
@@ -25,6 +28,7 @@ SECONDS = 15.0
 _MAX_STEPS = 5  # referrals on the way from the parent to the domain
 _MAX_SERVERS = 4  # of a domain, that are asked
 _NO_ADDRESS = "has no address"
+_SILENT = "does not answer"
 
 Names = Iterable[tuple[str, str]]
 
@@ -47,9 +51,10 @@ class _Look:
     unanswered: list[Unanswered] = field(default_factory=list)
     trouble: list[Trouble] = field(default_factory=list)
     lame: dict[str, str] = field(default_factory=dict)
+    vouched: tuple[Record, ...] = ()
 
-    def add(self, finding: Finding, text: str, *ways_out: str) -> None:
-        self.trouble.append(Trouble(finding, text, ways_out))
+    def add(self, finding: Finding, text: str, *ways_out: str, subject: str = "", why: str = "") -> None:
+        self.trouble.append(Trouble(finding, text, ways_out, subject, why, why == _SILENT))
 
 
 class World:
@@ -88,6 +93,7 @@ class World:
                 zone = await self._find_zone(look)
                 if zone is not None:
                     await self._ask_all(look, zone, wanted)
+                    await self._check_chain(look, zone)
                     await self._compare(look, wanted)
         except TimeoutError:
             look.add(Finding.UNASKED, f"the servers of {domain} did not answer within {self._seconds:g} s")
@@ -107,7 +113,7 @@ class World:
         try:
             zone = await self._parent(look.domain.partition(".")[2])
             for _ in range(_MAX_STEPS):
-                said = await self._ask_any(look, zone, look.domain, "NS")
+                said = await self._ask_any(look, zone, look.domain, "NS", signed=True)
                 if said.code == "NXDOMAIN" and self._suffixes(zone.name):
                     return zone  # a name in somebody's zone that has no records yet
                 if said.code == "NXDOMAIN":
@@ -119,11 +125,14 @@ class World:
                     return None
                 own = [one.data.rstrip(".").lower() for one in said.records if one.type == "NS"]
                 if said.refers:
+                    look.vouched = said.vouched if said.zone == look.domain else ()
                     inner = await self._with_addresses(look, said.zone, said.servers)
                     if said.zone == look.domain:
                         return inner
                     zone = inner
                 elif own:  # one server for the parent and for the domain
+                    vouched = await self._ask_any(look, zone, look.domain, "DS")
+                    look.vouched = tuple(one for one in vouched.records if one.type == "DS")
                     return await self._with_addresses(look, look.domain, [(name, ()) for name in own])
                 else:
                     return zone  # a name in the parent's zone, no zone of its own
@@ -170,7 +179,9 @@ class World:
             raise TemporaryError(failed or f"DNS: no server of {name or 'the root'} has an address")
         return _Zone(name, tuple(found))
 
-    async def _ask_any(self, look: _Look, zone: _Zone, name: str, kind: str, first: int = 0) -> Said:
+    async def _ask_any(
+        self, look: _Look, zone: _Zone, name: str, kind: str, first: int = 0, *, signed: bool = False
+    ) -> Said:
         """The answer of the first server that serves the zone, from `first` on. Raises TemporaryError."""
         why = "nobody was asked"
         count = len(zone.addresses)
@@ -182,10 +193,10 @@ class World:
                 raise TemporaryError(f"DNS: {MAX_QUESTIONS} questions about {look.domain} are enough")
             look.asked += 1
             try:
-                said = await self._authority.ask(address, name, kind)
+                said = await self._authority.ask(address, name, kind, signed=signed)
             except TemporaryError as error:
                 why = str(error)
-                look.lame.setdefault(server, "does not answer")
+                look.lame.setdefault(server, _SILENT)
                 continue
             below = said.refers and (said.zone == name or name.endswith(f".{said.zone}"))
             if said.usable or (below and len(said.zone) > len(zone.name)):
@@ -223,6 +234,8 @@ class World:
                 Finding.LAME,
                 f"{server}, which is named as a server of {zone.name}, {why}",
                 "have it repaired, or taken out at the registrar",
+                subject=server,
+                why=why,
             )
         self._judge(look, wildcard)
 
@@ -241,6 +254,24 @@ class World:
                     f"{look.domain} is an alias of {record.data}: it can have no MX and no TXT of its own",
                     "put addresses in its place, or what your DNS provider calls ALIAS or ANAME",
                 )
+
+    async def _check_chain(self, look: _Look, zone: _Zone) -> None:
+        """One question to a server that serves the zone, where the parent vouches for keys."""
+        address = next((address for server, address in zone.addresses if server not in look.lame), "")
+        if not look.vouched or zone.name != look.domain or not address:
+            return
+        look.asked += 1
+        try:
+            answer = await self._authority.message(address, zone.name, "DNSKEY", signed=True)
+        except TemporaryError:
+            return  # whether it is silent has been told by the other questions
+        if why := chain.fault(zone.name, look.vouched, answer, time.time()):
+            look.add(
+                Finding.DNSSEC,
+                f"validating resolvers refuse {zone.name}: {why}",
+                "have the DS record at the registrar changed to that of the keys in use, or taken out",
+                why=why,
+            )
 
     async def _compare(self, look: _Look, wanted: Sequence[tuple[str, str]]) -> None:
         """What resolvers still see of the MX, as far as the servers answered about it."""
