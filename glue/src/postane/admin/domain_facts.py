@@ -35,8 +35,12 @@ Row = TypeVar("Row", DkimKey, OwnedRecord)
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A domain's own wishes; "" or 0 leaves it to the configuration. In the directory as JSON (domains.settings)."""
+    """A domain's own wishes; "" or 0 leaves it to the configuration. In the directory as JSON (domains.settings).
 
+    `plan` is the provider's name for what it pays for: told in reports, nothing follows from it here.
+    """
+
+    plan: str = ""
     spf: str = ""
     dmarc: Literal["", "none", "quarantine", "reject"] = ""
     dmarc_reports: str = ""
@@ -95,23 +99,29 @@ def change(
     site: Site, name: str, target: str | None, kinds: Iterable[str] | None, settings: dict[str, object]
 ) -> Change[DomainDns]:
     """Sets what is named and leaves the rest. Raises ConfigError for an unknown target, kind or value."""
+    with site.database.change() as session:
+        return set_own(site, hosted_domain(session, domain_name(name)), target, kinds, settings)
+
+
+def set_own(
+    site: Site, row: Domain, target: str | None, kinds: Iterable[str] | None, settings: dict[str, object]
+) -> Change[DomainDns]:
+    """As `change`, of a row in a transaction of the caller's; a row that is refused stays as it is."""
     if target and target not in site.config.dns.targets and target not in ("knot", "manual"):
         raise ConfigError(
             f"dns.targets has no {target!r}", hint=f"it has {', '.join(site.config.dns.targets) or 'none'}"
         )
     words = None if kinds is None else sorted(chosen(kinds)) if (kinds := list(kinds)) else []
-    with site.database.change() as session:
-        row = hosted_domain(session, domain_name(name))
-        before = _view(row)
-        try:
-            merged = msgspec.convert(msgspec.to_builtins(before.settings) | settings, Settings)
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"{name}: {error}") from error
-        _spf(merged.spf)
-        row.settings = msgspec.json.encode(merged).decode()
-        row.dns_target = row.dns_target if target is None else target
-        row.kinds = row.kinds if words is None else " ".join(words)
-        after = _view(row)
+    before = _view(row)
+    try:
+        merged = msgspec.convert(msgspec.to_builtins(before.settings) | settings, Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{row.name}: {error}") from error
+    _spf(merged.spf)
+    row.settings = msgspec.json.encode(merged).decode()
+    row.dns_target = row.dns_target if target is None else target
+    row.kinds = row.kinds if words is None else " ".join(words)
+    after = _view(row)
     return Change(after != before, after)
 
 
