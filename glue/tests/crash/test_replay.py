@@ -40,6 +40,7 @@ from postane.spool.view import SpoolView
 from support import trace
 from support.dev import Dev, digest, message
 from support.disk import need
+from support.queue import any_mailbox
 from support.strict import StrictDisk
 from support.tuned import RUN, Tuned
 
@@ -133,16 +134,12 @@ async def _nobody(address: Address) -> Resolved:
     raise AssertionError(f"a notice for {address}")
 
 
-async def _there(address: str) -> bool:
-    return True
-
-
 async def _deliver(folder: Path) -> None:
     """As the queue process does after a start: recovers the spool and works until nothing is owed to anybody."""
     view = SpoolView(folder / "spool", Spool(**_SPOOL))
-    transport = MaildirTransport(folder / "vmail", "mail.demo.test", _there)
+    transport = MaildirTransport(folder / "vmail", "mail.demo.test", any_mailbox)
     routes = Router(transport, transport, "")
-    notices = DsnNotices("mail.demo.test", _nobody, time.time)
+    notices = DsnNotices("mail.demo.test", _nobody, any_mailbox, time.time)
     runner = QueueRunner(view, routes, notices, Queue(concurrency_local=500))
     running = asyncio.create_task(runner.run())
     end = time.monotonic() + 10

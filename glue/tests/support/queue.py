@@ -11,10 +11,16 @@ from postane.core.envelope import Envelope, Recipient
 from postane.core.errors import TemporaryError
 from postane.core.ids import make_id
 from postane.core.outcome import Outcome, Progress
-from postane.core.ports import Body, Claimed, Destination
+from postane.core.ports import Body, Claimed, Destination, Mailbox
 from postane.core.reply import Reply
 
 TEXT = b"From: <ayse@demo.test>\r\nSubject: hello\r\nMessage-ID: <m1@demo.test>\r\n\r\nHi\r\n"
+
+
+async def any_mailbox(address: str) -> Mailbox:
+    """A core.ports.FindMailbox: every address has one, since ever."""
+    local, _, domain = address.rpartition("@")
+    return Mailbox(1, f"{domain}/{local}", 0.0)
 
 
 @dataclass

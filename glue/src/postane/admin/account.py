@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from postane.admin import mailboxes
 from postane.admin.names import domain_name, mailbox_address
 from postane.admin.site import Change, Site, hosted_domain
 from postane.core.errors import ConflictError, NotFoundError, UsageError
@@ -56,9 +57,12 @@ def add(
     """
     wanted = mailbox_address(address)
     _check_name(display_name)
+    mailboxes.settle(site, wanted.key)
     with site.database.change() as session:
         account = session.scalar(select(Account).where(Account.address == wanted.key))
         if account is not None:
+            if account.mailbox_id is None:  # made by an earlier version, after this one had upgraded the directory
+                mailboxes.open_mailbox(session, account, account.domain)
             return Change(_set(account, display_name, quota, None), _view(account))
         domain = hosted_domain(session, wanted.key_domain)
         if session.scalar(select(Alias).where(Alias.address == wanted.key)) is not None:
@@ -72,6 +76,7 @@ def add(
             quota_bytes=quota or 0,
             active=True,
         )
+        mailboxes.open_mailbox(session, account, domain)
         session.add(account)
         session.flush()
         session.add(Credential(account_id=account.id, kind="main", hash=hash_password(password)))
@@ -114,10 +119,11 @@ def check_password(site: Site, address: str, password: str) -> bool:
 
 
 def remove(site: Site, address: str) -> Change[AccountView]:
-    """Removes the account; its mailbox on disk stays. Queued mail for it bounces."""
+    """Removes the account. Its mailbox stays on disk, for nobody (admin.mailboxes); queued mail for it bounces."""
     with site.database.change() as session:
         account = _account(session, address)
         view = _view(account)
+        mailboxes.note_leaving(session, select(Account.mailbox_id).where(Account.id == account.id))
         session.delete(account)
         return Change(True, view)
 

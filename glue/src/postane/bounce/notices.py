@@ -6,13 +6,14 @@ A notice has the null sender, and what has the null sender is never answered: th
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from postane.bounce.report import Report, build
 from postane.core.address import Address
 from postane.core.envelope import Envelope, Notify, Recipient
 from postane.core.errors import AddressError, CorruptSpoolError
 from postane.core.outcome import Action, Outcome
-from postane.core.ports import Claimed, Notice, Now, Resolved
+from postane.core.ports import Claimed, FindMailbox, Notice, Now, Resolved
 from postane.observe.log import get_logger
 
 log = get_logger("bounce")
@@ -25,10 +26,11 @@ _WORD = {Action.FAILED: Notify.FAILURE, Action.DELAYED: Notify.DELAY}
 class DsnNotices:
     """Makes notices in the name of `host`."""
 
-    def __init__(self, host: str, resolve: Resolve, now: Now, language: str = "en") -> None:
-        """`resolve` is the directory's: the sender of a message may be an alias, or gone."""
+    def __init__(self, host: str, resolve: Resolve, find: FindMailbox, now: Now, language: str = "en") -> None:
+        """`resolve` and `find` are the directory's: the sender of a message may be an alias, or gone."""
         self._host = host
         self._resolve = resolve
+        self._find = find
         self._now = now
         self._language = language
 
@@ -81,5 +83,12 @@ class DsnNotices:
         never = (Notify.NEVER,)
         if not resolved.known_domain:
             return (Recipient(envelope.sender, envelope.sender, "remote", never),), ""
-        targets = tuple(Recipient(r.address, r.original, r.kind, never) for r in resolved.targets)
-        return targets, resolved.tenant
+        targets = [replace(r, notify=never) for r in resolved.targets if await self._theirs(r, envelope)]
+        return tuple(targets), resolved.tenant
+
+    async def _theirs(self, recipient: Recipient, envelope: Envelope) -> bool:
+        """What somebody has sent is not told to who has got the address since."""
+        if recipient.kind != "local":
+            return True
+        mailbox = await self._find(recipient.address)
+        return mailbox is not None and mailbox.since <= envelope.received_at

@@ -6,7 +6,7 @@ the queue knows delivery, bounces and the spool only by these. `daemon` puts the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,6 +34,22 @@ class Resolved:
     tenant: str = ""
     policies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     closed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """Where the mail of an account lies: `folder` below the root of all mailboxes, `since` seconds since the epoch.
+
+    Each account has one of its own, for good: one that is made later with the same address has another.
+    """
+
+    id: int
+    folder: str
+    since: float
+
+
+FindMailbox = Callable[[str], Awaitable[Mailbox | None]]
+"""The mailbox that an address (a normal form) has now, None without an active account; may raise TemporaryError."""
 
 
 @dataclass(frozen=True, slots=True)

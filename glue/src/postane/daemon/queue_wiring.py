@@ -16,9 +16,11 @@ from postane.daemon import queue
 from postane.daemon.queue import Ways
 from postane.daemon.supervisor import Pipes
 from postane.daemon.wiring import make_lookup
+from postane.delivery.lmtp import REMOTE as LMTP
 from postane.delivery.lmtp import LmtpTransport
 from postane.delivery.maildir import MaildirTransport
 from postane.delivery.mx import OwnHost
+from postane.delivery.owner import OwnersOnly
 from postane.delivery.router import Router
 from postane.delivery.smtp import SmtpTransport
 from postane.dns.resolver import Resolver
@@ -41,9 +43,9 @@ def queue_ways(config: Config) -> Ways:
     remote = SmtpTransport(config.delivery, config.host, Resolver(config.dns), ours, SystemRandom())
     local: Transport
     if config.delivery.local == "maildir":
-        local = MaildirTransport(Path(config.delivery.maildir), config.host, lookup.has_mailbox)
+        local = MaildirTransport(Path(config.delivery.maildir), config.host, lookup.mailbox)
     else:
-        local = LmtpTransport(config.delivery, config.host)
+        local = OwnersOnly(LmtpTransport(config.delivery, config.host), lookup.mailbox, LMTP)
     state = Path(config.state)
     store = Store(state / FOLDER, config.spool.reserve)
     quarantine = Service(
@@ -60,4 +62,4 @@ def queue_ways(config: Config) -> Ways:
         config.delivery.smarthost,
         QuarantineTransport(store, config.quarantine),
     )
-    return Ways(router, DsnNotices(config.host, lookup.resolve, time.time), quarantine)
+    return Ways(router, DsnNotices(config.host, lookup.resolve, lookup.mailbox, time.time), quarantine)

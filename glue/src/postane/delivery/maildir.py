@@ -1,4 +1,4 @@
-"""To folders in Maildir form, `<root>/<domain>/<local part>/Maildir/`, for `postane dev` and small hosts.
+"""To folders in Maildir form, `<root>/<the mailbox's folder>/Maildir/`, for `postane dev` and small hosts.
 
 A message's file is named by its spool id: a delivery that is repeated overwrites or, where it may have been made
 before (Claimed.doubtful, or a round that failed), finds its own file in new/ or cur/ and leaves it. So mail is never
@@ -18,35 +18,27 @@ import asyncio
 import ctypes
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
 
-from postane.core.address import normal_domain
 from postane.core.envelope import Recipient
-from postane.core.errors import AddressError, TemporaryError
 from postane.core.ids import time_of
 from postane.core.outcome import Outcome
-from postane.core.ports import Claimed
+from postane.core.ports import Claimed, FindMailbox, Mailbox
 from postane.core.reply import Reply
+from postane.delivery.owner import owner
 
 REMOTE = "maildir"
 _ROUND = 512  # files in a round at most: each has a descriptor open
 _ENOUGH = 64  # files for a round that begins at once; for fewer it waits a moment
 _GATHER = 0.005
 _THREADS = 4
-_FOLDERS_KEPT = 50_000
 _LISTINGS_KEPT = 16
-_TIDY = re.compile(r"[^./%\x00-\x1f\x7f][^/%\x00-\x1f\x7f]*")
 
 _DONE = Reply(250, "2.0.0", "Kept")
-_GONE = Reply(550, "5.1.1", "No such mailbox")
-
-Exists = Callable[[str], Awaitable[bool]]
-"""Whether a mailbox of that address is still there; raises TemporaryError where that cannot be known."""
 
 
 @dataclass(slots=True)
@@ -64,17 +56,16 @@ class _Item:
 
 
 class MaildirTransport:
-    """A core.ports.Transport. `exists` is asked before each delivery."""
+    """A core.ports.Transport. `find` is asked before each delivery."""
 
-    def __init__(self, root: Path, host: str, exists: Exists) -> None:
+    def __init__(self, root: Path, host: str, find: FindMailbox) -> None:
         self._root = root
         self._host = re.sub(r"[^A-Za-z0-9.-]", "_", host)
-        self._exists = exists
+        self._find = find
         self._waiting: list[_Item] = []
         self._worker: asyncio.Task[None] | None = None
         self._doubtful: set[str] = set()  # ids whose file may have got its name though the round failed
         self._listed: dict[str, set[str]] = {}  # what was in a mailbox when a doubtful message first came to it
-        self._folders: dict[str, str] = {}  # by address
         self._known: set[str] = set()  # mailboxes whose folders are there and synced
         self._named: set[Path] = set()  # folders above them whose names are synced
         self._syncing = ThreadPoolExecutor(_THREADS, thread_name_prefix="maildir-sync")
@@ -83,15 +74,8 @@ class MaildirTransport:
     async def deliver(self, message: Claimed, recipients: Sequence[Recipient]) -> list[Outcome]:
         replies: list[Reply | asyncio.Future[Exception | None]] = []
         for recipient in recipients:
-            try:
-                if await self._exists(recipient.address):
-                    replies.append(self._enqueue(message, recipient))
-                else:
-                    replies.append(_GONE)
-            except TemporaryError as error:
-                replies.append(Reply(451, "4.3.0", str(error)))
-            except AddressError as error:
-                replies.append(Reply(550, "5.1.3", str(error)))
+            found = await owner(self._find, message.envelope, recipient)
+            replies.append(found if isinstance(found, Reply) else self._enqueue(message, recipient, found))
         outcomes = []
         for recipient, reply in zip(recipients, replies, strict=True):
             if not isinstance(reply, Reply):
@@ -99,25 +83,17 @@ class MaildirTransport:
             outcomes.append(Outcome.from_reply(recipient.address, reply, REMOTE))
         return outcomes
 
-    def _enqueue(self, message: Claimed, recipient: Recipient) -> asyncio.Future[Exception | None]:
+    def _enqueue(self, message: Claimed, recipient: Recipient, mailbox: Mailbox) -> asyncio.Future[Exception | None]:
         loop = asyncio.get_running_loop()
         envelope = message.envelope
         name = f"{int(time_of(envelope.id))}.{envelope.id}.{self._host}"
         # RFC 5321 section 4.4: the last server writes the return path.
         head = f"Return-Path: <{envelope.sender}>\r\nDelivered-To: {recipient.address}\r\n".encode()
-        item = _Item(message, self._mailbox(recipient.address), name, head, loop.create_future())
+        item = _Item(message, f"{self._root}/{mailbox.folder}/Maildir", name, head, loop.create_future())
         self._waiting.append(item)
         if self._worker is None:
             self._worker = loop.create_task(self._work(), name="maildir rounds")
         return item.done
-
-    def _mailbox(self, address: str) -> str:
-        folder = self._folders.get(address)
-        if folder is None:
-            if len(self._folders) >= _FOLDERS_KEPT:
-                self._folders.clear()
-            folder = self._folders[address] = str(mailbox_path(self._root, address))
-        return folder
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
@@ -218,15 +194,6 @@ class MaildirTransport:
             await asyncio.wait([self._worker])
         self._scribe.shutdown()
         self._syncing.shutdown()
-
-
-def mailbox_path(root: Path, address: str) -> Path:
-    """The Maildir of an address. What a file name cannot carry is percent-encoded. Raises AddressError."""
-    local, _, domain = address.rpartition("@")
-    if not local or not domain:
-        raise AddressError(f"{address!r} is not an address")
-    name = local if _TIDY.fullmatch(local) else quote(local, safe="").replace(".", "%2E")
-    return root / normal_domain(domain) / name / "Maildir"
 
 
 def _names(folder: str) -> set[str]:

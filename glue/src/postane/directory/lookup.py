@@ -34,7 +34,7 @@ from postane.config.model import Directory as Settings
 from postane.core.address import Address
 from postane.core.envelope import Recipient
 from postane.core.errors import AddressError, TemporaryError
-from postane.core.ports import Login, Resolved
+from postane.core.ports import Login, Mailbox, Resolved
 from postane.directory.key import Key
 from postane.directory.passwords import NOBODY, verify_password
 from postane.storage.place import connect_file, sqlite_file
@@ -62,7 +62,7 @@ class Lookup:
         self._resolved = _Memory(settings.cache_entries)
         # Names that somebody guesses push only each other out.
         self._unknown = _Memory(max(settings.cache_entries // 10, 1))
-        self._mailboxes: dict[str, float] = {}  # until when each is believed to be there
+        self._mailboxes: dict[str, tuple[float, Mailbox]] = {}  # until when each is believed to be there
         self._logins: dict[bytes, tuple[float, Login]] = {}
         self._secret = os.urandom(32)
         self._changes = _Changes(reader.url, settings.cache_seconds)
@@ -95,24 +95,25 @@ class Lookup:
         with self._reader.snapshot() as ask:
             return resolve(ask, address, self._host, self._separator)
 
-    async def has_mailbox(self, address: str) -> bool:
-        """True if `address` (a normal form) is an active account: asked again at each delivery, mostly from memory."""
+    async def mailbox(self, address: str) -> Mailbox | None:
+        """That of `address` (a normal form) if it is an active account: asked at each delivery, mostly from memory."""
 
-        def look() -> bool:
+        def look() -> Mailbox | None:
             with self._reader.snapshot() as ask:
-                return bool(ask(_MAILBOX, address=address))
+                return next((Mailbox(*row) for row in ask(_MAILBOX, address=address)), None)
 
         self._forget_if_changed()
         now = time.monotonic()
-        if self._mailboxes.get(address, 0.0) > now:
-            return True
+        known = self._mailboxes.get(address)
+        if known is not None and known[0] > now:
+            return known[1]
         generation = self._changes.generation
         found = await asyncio.get_running_loop().run_in_executor(self._threads, look)
         # Only what is there is remembered: nobody can fill the memory with names that are not.
-        if found and generation == self._changes.generation:
+        if found is not None and generation == self._changes.generation:
             if len(self._mailboxes) >= self._settings.cache_entries:
                 self._mailboxes.clear()
-            self._mailboxes[address] = now + self._changes.life
+            self._mailboxes[address] = (now + self._changes.life, found)
         return found
 
     def policy(self, address: str, section: str) -> tuple[str, ...]:
@@ -269,17 +270,18 @@ _DOMAIN = """
         domains.state, domains.refusal, domains.came_from
     FROM domains JOIN tenants ON tenants.id = domains.tenant_id
     WHERE domains.name = :name AND domains.state NOT IN ('claimed', 'removed')"""
-# An account has the number 0, an alias its own. The domain is known to be active when this is asked.
+# An account has no alias's number, an alias no mailbox. The domain is known to be active when this is asked.
 _NAMES = """
-    SELECT address, 0 FROM accounts WHERE address IN (:whole, :bare) AND active
-    UNION ALL SELECT address, id FROM aliases WHERE address IN (:whole, :bare, :rest)"""
+    SELECT address, 0, mailbox_id FROM accounts WHERE address IN (:whole, :bare) AND active
+    UNION ALL SELECT address, id, 0 FROM aliases WHERE address IN (:whole, :bare, :rest)"""
 _TARGETS = "SELECT address FROM alias_targets WHERE alias_id = :alias ORDER BY position"
 _OLDEST = """
-    SELECT accounts.address FROM accounts JOIN domains ON domains.id = accounts.domain_id
+    SELECT accounts.address, accounts.mailbox_id FROM accounts JOIN domains ON domains.id = accounts.domain_id
     WHERE accounts.active AND domains.active AND domains.state NOT IN ('claimed', 'suspended', 'removed') {}
     ORDER BY accounts.id LIMIT 1"""
 _MAILBOX = """
-    SELECT 1 FROM accounts JOIN domains ON domains.id = accounts.domain_id
+    SELECT mailboxes.id, mailboxes.folder, mailboxes.made_at
+    FROM accounts JOIN domains ON domains.id = accounts.domain_id JOIN mailboxes ON mailboxes.id = accounts.mailbox_id
     WHERE accounts.address = :address AND accounts.active AND domains.active
     AND domains.state NOT IN ('claimed', 'removed')"""
 _CREDENTIALS = """
@@ -327,7 +329,7 @@ def resolve(ask: Ask, address: Address, host: str, separator: str = "+") -> Reso
     domain = domain_of(address.key_domain)
     if domain is None:
         if address.key_domain == host and address.key_local in RESERVED:
-            return Resolved(True, tuple(Recipient(oldest) for oldest in _oldest_account(ask, None)))
+            return Resolved(True, tuple(_oldest_account(ask, None)))
         return Resolved(address.key_domain == host)
     tenant = domain[3]
     if not _is_open(domain):
@@ -345,13 +347,13 @@ def resolve(ask: Ask, address: Address, host: str, separator: str = "+") -> Reso
             ends.setdefault(address.key, Recipient(str(address), kind="remote"))
             continue
         away = _is_away(domain)
-        account, alias = _step(ask, address, domain, separator, by_name=away) if _is_open(domain) else ("", 0)
+        account, alias = _step(ask, address, domain, separator, by_name=away) if _is_open(domain) else (None, 0)
         if away and not (account or alias):
             if address is asked:
                 return Resolved(False)
             ends.setdefault(address.key, Recipient(str(address), kind="remote"))
         elif account:
-            ends.setdefault(account, Recipient(account))
+            ends.setdefault(account.address, account)
         elif alias and alias not in followed:
             followed.add(alias)
             waiting += [Address.parse(target) for (target,) in reversed(ask(_TARGETS, alias=alias))]
@@ -387,33 +389,42 @@ def _wishes(ask: Ask, address: str, domain: str) -> tuple[str, ...]:
     return wishes
 
 
-def _step(ask: Ask, address: Address, domain: Row, separator: str, *, by_name: bool) -> tuple[str, int]:
-    """What an address of an active domain stands for, one step: an account's address, or an alias's number, or not.
+def _step(ask: Ask, address: Address, domain: Row, separator: str, *, by_name: bool) -> tuple[Recipient | None, int]:
+    """What an address of an active domain stands for, one step: an account, or an alias's number, or nothing (0).
 
     `by_name`: neither reserved names nor a catch-all take what is not there by name.
     """
     bare = address.without_tag(separator)
     whole, rest = address.key, f"*@{address.key_domain}"
-    found: dict[tuple[str, bool], int] = {}
-    for name, alias in ask(_NAMES, whole=whole, bare=bare.key, rest=rest):
-        found[name, bool(alias)] = alias
+    accounts: dict[str, Recipient] = {}
+    aliases: dict[str, int] = {}
+    for name, alias, mailbox in ask(_NAMES, whole=whole, bare=bare.key, rest=rest):
+        if alias:
+            aliases[name] = alias
+        else:
+            accounts[name] = _local(name, mailbox)
     for name in (whole, bare.key):
-        if (name, False) in found:
-            return name, 0
-        if (name, True) in found:
-            return "", found[name, True]
+        if name in accounts:
+            return accounts[name], 0
+        if name in aliases:
+            return None, aliases[name]
     if by_name:
-        return "", 0
+        return None, 0
     if bare.key_local in RESERVED:
         for oldest in _oldest_account(ask, domain):
             return oldest, 0
-    return "", found.get((rest, True), 0)
+    return None, aliases.get(rest, 0)
 
 
-def _oldest_account(ask: Ask, domain: Row | None) -> list[str]:
+def _local(address: str, mailbox: int | None) -> Recipient:
+    """An account that an earlier version made after an upgrade has no mailbox yet: it gets no mail, and loses none."""
+    return Recipient(address, mailbox=mailbox or 0)
+
+
+def _oldest_account(ask: Ask, domain: Row | None) -> list[Recipient]:
     """Of the domain, else of its tenant, else of the host; empty if there is none at all."""
     rows: Sequence[Row] = ()
     if domain is not None:
         rows = ask(_OLDEST.format("AND accounts.domain_id = :domain"), domain=domain[0])
         rows = rows or ask(_OLDEST.format("AND domains.tenant_id = :tenant"), tenant=domain[1])
-    return [address for (address,) in rows or ask(_OLDEST.format(""))]
+    return [_local(*row) for row in rows or ask(_OLDEST.format(""))]

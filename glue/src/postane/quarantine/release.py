@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from email.utils import formatdate
 
 from postane.core.envelope import Envelope, Notify, Recipient
@@ -36,7 +37,7 @@ def envelope(item: Item, spool_id: str, recipients: Sequence[Recipient], now: fl
         id=spool_id,
         # Another server would judge this host by the sender's SPF.
         sender=item.mailbox if remote else item.sender,
-        recipients=tuple(Recipient(r.address, item.mailbox, r.kind, (Notify.NEVER,)) for r in recipients),
+        recipients=tuple(replace(r, original=item.mailbox, notify=(Notify.NEVER,)) for r in recipients),
         received_at=now,
         client_ip=item.client_ip,
         smtputf8=item.smtputf8,

@@ -6,8 +6,10 @@ What is sent goes into the spool by the queue's own writer. The order of steps m
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 from urllib.parse import urljoin
 
@@ -17,7 +19,7 @@ from postane.config.model import Quarantine
 from postane.core.address import Address
 from postane.core.envelope import Envelope, Notify, Recipient
 from postane.core.errors import AddressError, NotFoundError, PermanentError, PostaneError, TemporaryError
-from postane.core.ports import Body, Now, Resolved
+from postane.core.ports import Body, Mailbox, Now, Resolved
 from postane.observe.log import get_logger
 from postane.observe.metrics import Metrics
 from postane.quarantine import digest, release
@@ -44,7 +46,7 @@ class Spool(Protocol):
 
 
 class Directory(Protocol):
-    async def has_mailbox(self, address: str) -> bool: ...
+    async def mailbox(self, address: str) -> Mailbox | None: ...
 
     async def resolve(self, address: Address) -> Resolved: ...
 
@@ -182,7 +184,11 @@ class Service:
         mails: dict[int, tuple[Item, Envelope, Body]] = {}
         for item in items:
             try:
-                recipients = await self._recipients(to or item.mailbox, anywhere=bool(to))
+                recipients = await (
+                    self._recipients(to, anywhere=True)
+                    if to
+                    else self._recipients(item.mailbox, since=item.received_at)
+                )
                 text = await self._store.ask(self._store.text, item)
             except (PostaneError, OSError) as error:
                 failed.append(f"{item.id}: {error}")
@@ -209,14 +215,21 @@ class Service:
         self._sending.difference_update(ids[one] for one in kept)
         return [mails[one][0] for one in kept]
 
-    async def _recipients(self, address: str, *, anywhere: bool = False) -> tuple[Recipient, ...]:
+    async def _recipients(
+        self, address: str, *, anywhere: bool = False, since: float = math.inf
+    ) -> tuple[Recipient, ...]:
         """Where mail for an address goes now: a mailbox, or what an alias leads to; `anywhere`: or another host.
+
+        `since` when it was for the address: who has that later is another.
 
         Raises NotFoundError, AddressError, TemporaryError.
         """
         parsed = Address.parse(address)
-        if await self._directory.has_mailbox(parsed.key):
-            return (Recipient(parsed.key),)
+        mailbox = await self._directory.mailbox(parsed.key)
+        if mailbox is not None and since < mailbox.since:
+            raise NotFoundError(f"it came for an account {address} that is gone; --to names another")
+        if mailbox is not None:
+            return (Recipient(parsed.key, mailbox=mailbox.id),)
         resolved = await self._directory.resolve(parsed)
         if anywhere and not resolved.known_domain:
             return (Recipient(address, kind="remote"),)
@@ -263,6 +276,11 @@ class Service:
             spool, now = self._ready(), self._now()
             spool_id = spool.new_id()
             items = await self._store.ask(self._index.untold, mailbox)
+            owner = await self._directory.mailbox(mailbox)
+            if owner is not None:  # what came for an account that had the address before is not told to this one
+                items = [item for item in items if item.received_at >= owner.since]
+            if not items:
+                return 0
             text = self._build(mailbox, own, spool_id, items, now)
             numbers = [item.id for item in items]
             self._sending.add(spool_id)
@@ -343,7 +361,7 @@ def _envelope(
     return Envelope(
         id=spool_id,
         sender="",
-        recipients=tuple(Recipient(r.address, mailbox, r.kind, (Notify.NEVER,)) for r in recipients),
+        recipients=tuple(replace(r, original=mailbox, notify=(Notify.NEVER,)) for r in recipients),
         received_at=now,
         smtputf8=not mailbox.isascii(),
         body_8bit=not mailbox.isascii(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from typing import Protocol, TypeVar
 
@@ -381,7 +381,8 @@ class MailHandler:
         address = str(command.recipient)
         for target in targets:
             transaction.recipients.setdefault(
-                target.address, Recipient(target.address, address, target.kind, command.notify, command.orcpt)
+                target.address,
+                Recipient(target.address, address, target.kind, command.notify, command.orcpt, target.mailbox),
             )
         return RECIPIENT_OK
 
@@ -459,7 +460,7 @@ class MailHandler:
             if not resolved.targets and not away:
                 log.error("copy_not_possible", recipient=str(address), reason="there is no such mailbox here")
             for target in resolved.targets or away:
-                recipients[target.address] = Recipient(target.address, str(address), target.kind, (Notify.NEVER,))
+                recipients[target.address] = replace(target, original=str(address), notify=(Notify.NEVER,))
         headers = dict.fromkeys(header for ruling in rulings for header in ruling.verdict.copy_headers)
         return [Parcel(tuple(recipients.values()), tuple(headers), sender="")] if recipients else []
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import BigInteger, ForeignKey, MetaData, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, MetaData, UniqueConstraint, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 # Names for all constraints: a migration can only change what it can name, on SQLite as on PostgreSQL.
@@ -46,6 +46,7 @@ class Domain(Base):
     `state` is one of domains.life, `came_from` the one that a suspended or leaving domain goes back to, `refusal`
     ("4xx" or "5xx") what a suspended one says; `proof` says by what it was proved ("" not yet), `token` is waited for.
     `old_mx` is JSON (domains.life.OldMx). `holds` is what held it at the last look, `check_again_at` when to look next.
+    `split`: mail for names that are not here goes on to the old host. `exported_at`: when its data was taken last.
     """
 
     __tablename__ = "domains"
@@ -68,6 +69,8 @@ class Domain(Base):
     holds: Mapped[str] = mapped_column(default="", server_default="")
     checked_at: Mapped[float | None]
     check_again_at: Mapped[float | None]
+    split: Mapped[bool] = mapped_column(default=False, server_default=false())
+    exported_at: Mapped[float | None]
 
     tenant: Mapped[Tenant] = relationship(lazy="joined")
 
@@ -85,13 +88,36 @@ class Claim(Base):
     created_at: Mapped[float] = mapped_column(default=_now)
 
 
+class Mailbox(Base):
+    """Where an account's mail lies: `folder` below the root of all mailboxes, never used twice.
+
+    The row stays when its account goes, however that goes: mail is kept until `removed_at`. `address`, `tenant` and
+    `left_at` (when the account went) are for the operator. One whose address is "" stands for all that a directory from
+    before mailboxes had rows may have left on the disk.
+    """
+
+    __tablename__ = "mailboxes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    address: Mapped[str] = mapped_column(index=True)
+    tenant: Mapped[str] = mapped_column(default="", server_default="")
+    folder: Mapped[str] = mapped_column(unique=True)
+    made_at: Mapped[float] = mapped_column(default=_now)
+    left_at: Mapped[float | None]
+    removed_at: Mapped[float | None]
+
+
 class Account(Base):
-    """A mailbox. `quota_bytes` 0: no quota."""
+    """A person's, with a mailbox (`mailbox_id`, of which no other has the same). `quota_bytes` 0: no quota.
+
+    No foreign key: a mailbox's row is never deleted, and SQLite could only add one by copying the table.
+    """
 
     __tablename__ = "accounts"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     domain_id: Mapped[int] = mapped_column(ForeignKey("domains.id"), index=True)
+    mailbox_id: Mapped[int | None] = mapped_column(index=True, unique=True)
     address: Mapped[str] = mapped_column(unique=True)
     local_part: Mapped[str]
     display_name: Mapped[str] = mapped_column(default="")
@@ -192,6 +218,45 @@ class OwnedRecord(Base):
     made_at: Mapped[float] = mapped_column(default=_now)
 
 
+class DriftLook(Base):
+    """When a domain was last compared with the world, and when it is to be again; `asked` questions to servers then.
+
+    `stood`: what has been seen as it should be (domains.drift), one a line: drift is what was right once.
+    """
+
+    __tablename__ = "drift_looks"
+
+    domain_id: Mapped[int] = mapped_column(ForeignKey("domains.id", ondelete="CASCADE"), primary_key=True)
+    looked_at: Mapped[float]
+    due_at: Mapped[float] = mapped_column(index=True)
+    stood: Mapped[str] = mapped_column(default="")
+    asked: Mapped[int] = mapped_column(default=0)
+
+
+class DriftFinding(Base):
+    """Something that is, or was, not right with a domain, or with this host (`domain_id` None); see domains.drift.Case.
+
+    The row stays for a while after it is over (`ended_at`). `told_at`: when the operator was last told of it by mail.
+    """
+
+    __tablename__ = "drift_findings"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    domain_id: Mapped[int | None] = mapped_column(ForeignKey("domains.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str]
+    subject: Mapped[str]
+    data: Mapped[str]
+    looks: Mapped[int]
+    seen: Mapped[int]
+    repairs: Mapped[int] = mapped_column(default=0)
+    ours: Mapped[bool] = mapped_column(default=False)
+    first_seen: Mapped[float]
+    last_seen: Mapped[float]
+    repaired_at: Mapped[float | None]
+    ended_at: Mapped[float | None]
+    told_at: Mapped[float | None]
+
+
 class Audit(Base):
     """What was done: `who` by the name on the host, `scope` what it was done to ("domain:a.test"), `detail` JSON."""
 
@@ -203,3 +268,34 @@ class Audit(Base):
     verb: Mapped[str]
     scope: Mapped[str] = mapped_column(index=True)
     detail: Mapped[str] = mapped_column(default="{}")
+
+
+class Report(Base):
+    """One report that another server has sent about a domain: `kind` "dmarc" or "tls", `begins` and `ends` its span.
+
+    A report that comes twice counts once: `reporter` (who made it) and `report_id` are what tells.
+    """
+
+    __tablename__ = "reports"
+    __table_args__ = (UniqueConstraint("domain_id", "kind", "reporter", "report_id", name="uq_reports_domain_id_kind"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    domain_id: Mapped[int] = mapped_column(ForeignKey("domains.id", ondelete="CASCADE"))
+    kind: Mapped[str]
+    reporter: Mapped[str]
+    report_id: Mapped[str]
+    begins: Mapped[float] = mapped_column(index=True)
+    ends: Mapped[float]
+    taken_at: Mapped[float] = mapped_column(default=_now)
+
+
+class ReportSource(Base):
+    """What a report says of one source: a client's address (dmarc), or a policy (tls); messages, or sessions."""
+
+    __tablename__ = "report_sources"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    report_id: Mapped[int] = mapped_column(ForeignKey("reports.id", ondelete="CASCADE"), index=True)
+    source: Mapped[str]
+    passed: Mapped[int] = mapped_column(BigInteger)
+    failed: Mapped[int] = mapped_column(BigInteger)

@@ -11,7 +11,7 @@ from postane.core.errors import CorruptSpoolError, TemporaryError
 from postane.core.outcome import Action, Fate, Outcome
 from postane.core.ports import Notice, Resolved
 from postane.core.reply import Reply
-from support.queue import Mail
+from support.queue import Mail, any_mailbox
 
 TO = Recipient("bob@far.test", "bob@far.test", "remote")
 ABOUT = [(TO, Outcome("bob@far.test", Fate.FAILED, Reply(550, "5.1.1", "No"), "mx"))]
@@ -23,7 +23,7 @@ def notices(resolved: Resolved | Exception) -> DsnNotices:
             raise resolved
         return resolved
 
-    return DsnNotices("mail.demo.test", resolve, lambda: 1.8e9)
+    return DsnNotices("mail.demo.test", resolve, any_mailbox, lambda: 1.8e9)
 
 
 def make(resolved: Resolved | Exception, sender: str = "ayse@demo.test", damaged: bool = False) -> Notice | None:

@@ -16,7 +16,7 @@ from postane.config.model import Quarantine
 from postane.core.address import Address
 from postane.core.envelope import Envelope, Recipient
 from postane.core.errors import SpoolFullError, TemporaryError
-from postane.core.ports import Body, Resolved
+from postane.core.ports import Body, Mailbox, Resolved
 from postane.quarantine import digest
 from postane.quarantine.control import Answer, Request
 from postane.quarantine.digest import Digest, Link
@@ -52,10 +52,11 @@ class Spool:
 class Directory:
     def __init__(self, *mailboxes: str) -> None:
         self.mailboxes = mailboxes
+        self.since = 0.0
         self.aliases: dict[str, tuple[Recipient, ...]] = {}
 
-    async def has_mailbox(self, address: str) -> bool:
-        return address in self.mailboxes
+    async def mailbox(self, address: str) -> Mailbox | None:
+        return Mailbox(7, "", self.since) if address in self.mailboxes else None
 
     async def resolve(self, address: Address) -> Resolved:
         return Resolved(address.key_domain == "demo.test", self.aliases.get(address.key, ()))

@@ -20,7 +20,7 @@ from postane.queue.clock import steady
 from postane.queue.job import State
 from postane.queue.runner import QueueRunner
 from postane.queue.scheduler import Scheduler
-from support.queue import Doors, Mail, MemoryStore
+from support.queue import Doors, Mail, MemoryStore, any_mailbox
 
 START = 1_800_000_000.0
 DAY = 86_400.0
@@ -77,7 +77,7 @@ def test_a_clock_that_is_set_neither_hurries_nor_delays_nor_bounces(jump: float)
 
     async def main() -> None:
         now = steady(machine.day, lambda: machine.ticks)
-        notices = DsnNotices("mail.demo.test", _nobody, now)
+        notices = DsnNotices("mail.demo.test", _nobody, any_mailbox, now)
         runner = QueueRunner(store, doors, notices, settings, now=now, scheduler=Scheduler(settings, Random(1)))
         running = asyncio.create_task(runner.run())
         store.accept(
@@ -110,7 +110,7 @@ def test_a_time_that_was_written_down_under_a_clock_far_ahead_is_not_waited_for(
     mail.progress = Progress({to.address: tried})
 
     async def main() -> None:
-        notices = DsnNotices("mail.demo.test", _nobody, lambda: START)
+        notices = DsnNotices("mail.demo.test", _nobody, any_mailbox, lambda: START)
         runner = QueueRunner(store, doors, notices, settings, now=lambda: START)
         running = asyncio.create_task(runner.run())
         store.accept(mail)
@@ -129,7 +129,7 @@ def test_mail_that_came_under_a_clock_far_behind_is_tried_before_it_is_too_old()
     store, doors = MemoryStore(), Doors()
 
     async def main() -> None:
-        notices = DsnNotices("mail.demo.test", _nobody, lambda: START)
+        notices = DsnNotices("mail.demo.test", _nobody, any_mailbox, lambda: START)
         runner = QueueRunner(store, doors, notices, Queue(), now=lambda: START)
         running = asyncio.create_task(runner.run())
         to = Recipient("a@x.test", "", "remote")

@@ -20,7 +20,7 @@ from postane.core.ports import Resolved
 from postane.core.reply import Reply
 from postane.queue.control import Answer, Control, Filter, Request
 from postane.queue.runner import QueueRunner
-from support.queue import Doors, Mail, MemoryStore
+from support.queue import Doors, Mail, MemoryStore, any_mailbox
 
 START = 1_800_000_000.0
 Ask = Callable[..., Awaitable[Answer]]
@@ -32,7 +32,11 @@ class Host:
         self.doors = Doors()
         self.now = START
         self.runner = QueueRunner(
-            self.store, self.doors, DsnNotices("h.test", self._nobody, lambda: self.now), Queue(), now=lambda: self.now
+            self.store,
+            self.doors,
+            DsnNotices("h.test", self._nobody, any_mailbox, lambda: self.now),
+            Queue(),
+            now=lambda: self.now,
         )
         self.control = Control(self.runner)
 

@@ -23,7 +23,7 @@ from postane.core.reply import Reply
 from postane.queue.job import State
 from postane.queue.runner import QueueRunner
 from postane.queue.scheduler import Scheduler
-from support.queue import Doors, Mail, MemoryStore
+from support.queue import Doors, Mail, MemoryStore, any_mailbox
 
 START = 1_800_000_000.0
 NO = Reply(550, "5.1.1", "No such user")
@@ -46,7 +46,7 @@ class Bench:
     count: int = 0
 
     def start(self) -> None:
-        notices = DsnNotices("mail.demo.test", self.resolve, lambda: self.now)
+        notices = DsnNotices("mail.demo.test", self.resolve, any_mailbox, lambda: self.now)
         scheduler = Scheduler(SETTINGS, Random(1))
         self.runner = QueueRunner(self.store, self.doors, notices, SETTINGS, now=lambda: self.now, scheduler=scheduler)
         self.task = asyncio.create_task(self.runner.run())

@@ -13,7 +13,7 @@ from postane.core.reply import Reply
 from postane.observe.metrics import Metrics
 from postane.queue.job import Entry
 from postane.queue.telling import Teller, action_of, untold_of
-from support.queue import Doors, Mail, MemoryStore
+from support.queue import Doors, Mail, MemoryStore, any_mailbox
 
 NO = Outcome("a@x.test", Fate.FAILED, Reply(550, "5.1.1", "No"), "mx")
 
@@ -28,7 +28,7 @@ class Desk:
         progress = Progress({o.recipient: Tried(o) for o in outcomes})
         mail = self.store.accept(Mail(Envelope("1" * 26, "ayse@far.test", recipients, 0.0), progress=progress))
         self.entry = Entry(mail, 0.0, 1e6)
-        notices = DsnNotices("h.test", self._resolve, lambda: 1.0)
+        notices = DsnNotices("h.test", self._resolve, any_mailbox, lambda: 1.0)
         self.teller = Teller(self.store, Doors(), notices, Metrics(), self._record)
 
     async def _resolve(self, address: Address) -> Resolved:

@@ -1,3 +1,3 @@
 """The schema's history, one revision a file; `postane directory upgrade` applies what is missing."""
 
-HEAD = "0004"  # the newest revision
+HEAD = "0006"  # the newest revision
