@@ -19,6 +19,7 @@ NOUNS = {
     "account": "Mailboxes and their passwords.",
     "alias": "Addresses that stand for others.",
     "audit": "Who did what.",
+    "certificate": "Certificates of hosted domains, and their renewal.",
     "check": "What authentication says of one case, and lists in the DNS of an address.",
     "config": "The configuration file.",
     "directory": "The database behind domains and accounts.",

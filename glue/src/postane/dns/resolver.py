@@ -105,6 +105,14 @@ class Resolver:
         """The TXT records, each with its strings joined. Raises NoSuchNameError, TemporaryError."""
         return tuple(_text(rr) for rr in await self._ask(name, "TXT"))
 
+    async def alias(self, name: str) -> str:
+        """What the CNAME of a name leads to, one step; "": it is no alias. Raises TemporaryError."""
+        try:
+            answer = await self._ask(name, "CNAME")
+        except NoSuchNameError:
+            return ""
+        return _plain(answer[0].target) if answer else ""
+
     async def names(self, address: str) -> tuple[str, ...]:
         """The PTR records of an address; empty if there are none. Raises TemporaryError."""
         try:
