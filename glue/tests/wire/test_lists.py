@@ -51,6 +51,8 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
         {
             "rsa._domainkey.example.org": [record(rsa_key())],
             "spf.example": ["v=spf1 ip4:127.0.0.7 -all"],
+            "_dmarc.strict.example": ["v=DMARC1; p=reject"],
+            "_dmarc.easy.example": ["v=DMARC1; p=none"],
         }
     )
     tools = Tools("mx.test", Dns(), time.time, lambda: zone.ask)
@@ -73,6 +75,11 @@ def dialogue(wire: Wire, sender: str, text: bytes = MESSAGE, source: str = "127.
     return said[:9] if not said.startswith("250") else "250"
 
 
+def of(domain: str) -> bytes:
+    """The message with an author of another domain."""
+    return MESSAGE.replace(b"example.org>", domain.encode() + b">")
+
+
 @pytest.mark.parametrize(
     ("sender", "text", "source", "said"),
     [
@@ -87,6 +94,10 @@ def dialogue(wire: Wire, sender: str, text: bytes = MESSAGE, source: str = "127.
         ("ayse@example.org", MESSAGE, "127.0.0.1", "554 5.7.1"),
         ("x@spf.example", MESSAGE, "127.0.0.7", "250"),
         ("x@spf.example", MESSAGE, "127.0.0.1", "451 4.7.1"),
+        # Allowed by SPF, and From shows another: as far as that one's domain has nothing against it.
+        ("x@spf.example", of("easy.example"), "127.0.0.7", "250"),
+        ("x@spf.example", of("strict.example"), "127.0.0.7", "554 5.7.1"),
+        ("x@spf.example", MESSAGE.replace(b"From:", b"From: a@b.example\r\nFrom:"), "127.0.0.7", "554 5.7.1"),
     ],
 )
 def test_what_a_sender_hears(wire: Wire, sender: str, text: bytes, source: str, said: str) -> None:

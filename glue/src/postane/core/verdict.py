@@ -28,6 +28,7 @@ class Verdict:
     other than folded ones. `patches` are octets that take the place of as many others of the message, each with the
     offset where they begin: what claims to be ours and is not is made unreadable.
     `opinion`: it is said about spam, and a sender who is wanted is spared it; `trust`: the sender is wanted.
+    `provisional` with trust: only as far as the text does not speak against it; without trust: it does.
     `at_once`: a refusal at connect or MAIL that is said there and then; others are kept until RCPT, where they count
     by the recipient's own policy. `copies` are addresses that get an accepted message too, as a message of its own with
     the null sender and `copy_headers` on top. `wrap` is put directly above and behind the text, before it is signed.
@@ -42,6 +43,7 @@ class Verdict:
     patches: tuple[tuple[int, bytes], ...] = ()
     opinion: bool = False
     trust: bool = False
+    provisional: bool = False
     at_once: bool = False
     copies: tuple[str, ...] = ()
     copy_headers: tuple[tuple[str, str], ...] = ()
@@ -72,7 +74,10 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
     every = [verdict for verdict in verdicts if verdict is not ACCEPT]
     if not every:
         return ACCEPT
-    trust = any(verdict.trust for verdict in every)
+    trust = any(verdict.trust and not verdict.provisional for verdict in every) or (
+        any(verdict.trust for verdict in every)
+        and not any(verdict.provisional and not verdict.trust for verdict in every)
+    )
     strongest = ACCEPT
     for verdict in every:
         if verdict.decision > strongest.decision and not (trust and verdict.opinion):
@@ -86,6 +91,7 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
         tuple(patch for verdict in every for patch in verdict.patches),
         strongest.opinion,
         trust,
+        False,
         strongest.at_once,
         tuple(dict.fromkeys(address for verdict in every for address in verdict.copies)),
         tuple(dict.fromkeys(header for verdict in every for header in verdict.copy_headers)),

@@ -25,3 +25,12 @@ def test_an_opinion_does_not_count_against_one_who_is_wanted() -> None:
 def test_what_is_no_opinion_counts_all_the_same() -> None:
     said = combine([SPAM, WANTED, VIRUS])
     assert (said.decision, said.why) == (Decision.QUARANTINE, "a virus")
+
+
+def test_trust_that_was_given_before_the_text_may_be_taken_back_by_it() -> None:
+    given, taken = Verdict(trust=True, provisional=True), Verdict(provisional=True)
+    assert combine([given, SPAM]).decision is Decision.ACCEPT
+    assert combine([given, SPAM, taken]).decision is Decision.REJECT
+    assert not combine([given, taken]).trust
+    assert combine([given, SPAM, taken, WANTED]).decision is Decision.ACCEPT
+    assert combine([taken, SPAM]).decision is Decision.REJECT

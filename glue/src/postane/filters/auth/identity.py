@@ -9,6 +9,8 @@ from enum import Enum
 from postane.core.address import Address
 from postane.core.errors import AddressError
 from postane.filters.auth.authenticate import Authentication
+from postane.filters.auth.dkim_key import Result
+from postane.filters.auth.dmarc import Evaluation
 from postane.filters.auth.from_header import FromError, author
 from postane.filters.auth.message import Message, split
 
@@ -24,6 +26,9 @@ class Proof(Enum):
     YES = 1
     NO = 0
     UNKNOWN = -1
+
+
+_ORDER = [Proof.NO, Proof.UNKNOWN, Proof.YES]
 
 
 def authors(header: bytes) -> tuple[Address | None, list[Address]]:
@@ -52,22 +57,29 @@ def by_spf(result: str) -> Proof:
 def proofs(found: Authentication, sender: str, clear: Address | None) -> dict[str, Proof]:
     """By normal form: SPF proves the envelope sender; DMARC, or SPF or a signature of the very domain, the one author.
 
-    Addresses that are not in it are not proven.
+    What people see is From: a sender who shows there an author whose domain does not want it, or nobody clear, has
+    proven nothing by SPF. Addresses that are not in it are not proven.
     """
-    spf = by_spf(found.spf.result.value)
+    spf = min(by_spf(found.spf.result.value), _shown_rightly(found.dmarc), key=_ORDER.index)
     envelope = Address.parse(sender) if sender else None
     proven: dict[str, Proof] = {}
     if clear is not None:
         said = [by_spf(str(found.dmarc.result))]
         said += [by_spf(str(one.result)) for one in found.dkim if one.domain == clear.key_domain]
         if envelope is not None and envelope.key_domain == clear.key_domain:
-            said.append(spf)
+            said.append(by_spf(found.spf.result.value))
         proven[clear.key] = _best(said)
     if envelope is not None:
         proven[envelope.key] = _best([spf, proven.get(envelope.key, Proof.NO)])
     return proven
 
 
+def _shown_rightly(dmarc: Evaluation) -> Proof:
+    """Whether the author's domain has nothing against what From shows."""
+    if dmarc.result is Result.PERMERROR or dmarc.disposition != "none":
+        return Proof.NO
+    return Proof.UNKNOWN if dmarc.result is Result.TEMPERROR else Proof.YES
+
+
 def _best(said: Iterable[Proof]) -> Proof:
-    every = set(said)
-    return next((proof for proof in (Proof.YES, Proof.UNKNOWN) if proof in every), Proof.NO)
+    return max(said, key=_ORDER.index)

@@ -132,12 +132,13 @@ class Lists(base.Filter[Options]):
         if not _may_write(circle, peer, names, recipient):
             return _refused(NOT_YOU, f"only {circle} may write to {recipient}, not {sender or 'the null sender'}")
         prove = self._known(peer, names)
-        if self._proof_would_allow(peer, names, prove):
+        by_spf = self._proof_would_allow(peer, names, prove)
+        if by_spf:
             prove = await self._by_spf(peer, sender)
         found = decide(self._tiers, peer.ip, names, prove)
         if found.sort is Sort.BLOCKED:
             return _refused(BLOCKED, f"blocked by the entry {found.entry}")
-        return _trusted(found) if found.sort is Sort.ALLOWED else ACCEPT
+        return _trusted(found, provisional=by_spf) if found.sort is Sort.ALLOWED else ACCEPT
 
     async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict:
         recipients = [Address.parse(one.original or one.address) for one in envelope.recipients]
@@ -147,7 +148,7 @@ class Lists(base.Filter[Options]):
         clear, claims = authors(head(body.chunks(), _HEAD))
         every = [*names, *claims]
         asked = self._asked(peer, names, recipients)
-        prove = self._known(peer, names)
+        prove = known = self._known(peer, names)
         if self._proof_would_allow(peer, every, prove) or self._unproven(asked, every, prove) is not None:
             prove = await self._by_authentication(peer, envelope, body, clear)
         found = decide(self._tiers, peer.ip, every, prove)
@@ -156,7 +157,9 @@ class Lists(base.Filter[Options]):
         refusal = LATER if found.sort is Sort.UNKNOWN else self._unproven(asked, every, prove)
         if refusal is not None:
             return _refused(refusal, f"it is not proven who sends, {envelope.sender or 'the null sender'} or another")
-        return _trusted(found) if found.sort is Sort.ALLOWED else ACCEPT
+        if found.sort is Sort.ALLOWED:
+            return _trusted(found)
+        return _NOT_TRUSTED if self._proof_would_allow(peer, names, known) else ACCEPT
 
     # -- who may write --------------------------------------------------------------------------------------------
 
@@ -225,8 +228,12 @@ def _names(sender: str, login: str) -> list[Address]:
     return [Address.parse(text) for text in dict.fromkeys((sender, login)) if text]
 
 
-def _trusted(found: Found) -> Verdict:
-    return Verdict(why=f"lists: allowed by the entry {found.entry}", trust=True)
+_NOT_TRUSTED = Verdict(provisional=True)
+"""What SPF proved at RCPT is not enough for what the text shows."""
+
+
+def _trusted(found: Found, *, provisional: bool = False) -> Verdict:
+    return Verdict(why=f"lists: allowed by the entry {found.entry}", trust=True, provisional=provisional)
 
 
 def _refused(reply: Reply, why: str) -> Verdict:

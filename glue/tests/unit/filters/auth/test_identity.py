@@ -71,3 +71,31 @@ def test_spf_proves_an_author_of_the_same_domain() -> None:
     said = proofs(found("pass", Result.NONE), "bounce@example.org", Address.parse("news@example.org"))
     assert said["news@example.org"] is Proof.YES
     assert proofs(found("pass", Result.NONE), "", None) == {}
+
+
+def dmarc_said(result: Result, disposition: Any = "none") -> Any:
+    given = found("pass", result)
+    given.dmarc = dmarc.Evaluation(result, disposition=disposition)
+    return given
+
+
+@pytest.mark.parametrize(
+    ("given", "envelope"),
+    [
+        (dmarc_said(Result.PASS), Proof.YES),
+        (dmarc_said(Result.NONE), Proof.YES),
+        (dmarc_said(Result.FAIL), Proof.YES),  # the author's domain asks for nothing
+        (dmarc_said(Result.FAIL, "quarantine"), Proof.NO),
+        (dmarc_said(Result.FAIL, "reject"), Proof.NO),
+        (dmarc_said(Result.PERMERROR), Proof.NO),
+        (dmarc_said(Result.TEMPERROR), Proof.UNKNOWN),
+    ],
+)
+def test_who_shows_another_against_its_will_proves_nothing_by_spf(given: Any, envelope: Proof) -> None:
+    author = None if given.dmarc.result is Result.PERMERROR else Address.parse("boss@bank.example")
+    assert proofs(given, "bounce@friend.example", author)["bounce@friend.example"] is envelope
+
+
+def test_spf_that_fails_is_no_better_for_a_good_from() -> None:
+    assert proofs(found("fail", Result.PASS), "a@friend.example", None)["a@friend.example"] is Proof.NO
+    assert proofs(found("temperror", Result.PASS), "a@friend.example", None)["a@friend.example"] is Proof.UNKNOWN
