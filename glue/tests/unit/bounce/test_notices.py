@@ -9,7 +9,7 @@ from postane.core.address import Address
 from postane.core.envelope import Envelope, Notify, Recipient
 from postane.core.errors import CorruptSpoolError, TemporaryError
 from postane.core.outcome import Action, Fate, Outcome
-from postane.core.ports import Notice, Resolved
+from postane.core.ports import Mailbox, Notice, Resolved
 from postane.core.reply import Reply
 from support.queue import Mail, any_mailbox
 
@@ -91,3 +91,21 @@ def test_notify_is_honoured(action: Action, notify: tuple[Notify, ...], owed: bo
 def test_who_sent_what_is_suspect_hears_nothing(action: Action) -> None:
     kept = Recipient("bob@demo.test", kind="quarantine", notify=(Notify.SUCCESS, Notify.FAILURE, Notify.DELAY))
     assert not notices(Resolved(True)).owed(action, Envelope("1" * 26, "ayse@demo.test", (kept,), 1.7e9), kept)
+
+
+def test_who_has_got_the_senders_address_since_is_told_nothing() -> None:
+    ayse = Recipient("ayse@demo.test", "ayse@demo.test", mailbox=2)
+
+    async def resolve(address: Address) -> Resolved:
+        return Resolved(True, (ayse,), "demo")
+
+    def told(since: float) -> bool:
+        async def find(address: str) -> Mailbox | None:
+            return Mailbox(2, "", since)
+
+        made = DsnNotices("mail.demo.test", resolve, find, lambda: 1.8e9)
+        message = Mail(Envelope("1" * 26, "ayse@demo.test", (TO,), 1.7e9))
+        return asyncio.run(made.make(Action.FAILED, message, ABOUT, new_id="2" * 26, until=1.9e9)) is not None
+
+    assert told(1.7e9 - 1)
+    assert not told(1.7e9 + 1)

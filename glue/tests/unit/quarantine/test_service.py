@@ -375,3 +375,18 @@ def test_the_nearest_policy_wins() -> None:
 )
 def test_where_the_links_lead(url: str, host: str, base: str) -> None:
     assert base_url(Quarantine(url=url), host) == base
+
+
+def test_what_came_for_an_owner_before_is_neither_told_nor_given_to_the_next(world: World) -> None:
+    world.keep(1)
+    world.directory.since = world.store.index.choose(Selection())[0].received_at + 1
+
+    async def test() -> None:
+        assert (await world.ask(do="digest", selection=Selection(account=AYSE))).count == 0
+        answer = await world.ask(do="release")
+        assert (answer.count, len(answer.failed)) == (0, 1)
+        assert "an account ayse@demo.test that is gone" in answer.failed[0]
+        assert (await world.ask(do="release", to="ali@demo.test")).count == 1
+
+    world.run(test)
+    assert [envelope.recipients[0].address for envelope, _ in world.spool.put_.values()] == ["ali@demo.test"]
