@@ -107,12 +107,21 @@ class OctoDns:
             exists = self._provider.populate(found, target=True, lenient=True)
         except Exception as error:
             raise self._as_ours(error, f"cannot read {zone}") from error
-        if exists is False:
+        if exists is False and not self._lists(zone):
             raise NotFoundError(
                 f"{self.name} has no zone {zone}, or does not show it to us",
                 hint=f"make the zone there; may the token of dns.targets.{self.name} see it?",
             )
         return found, records_of(found)
+
+    def _lists(self, zone: str) -> bool:
+        """Some providers take a zone without records for none."""
+        if not hasattr(self._provider, "list_zones"):
+            return False
+        try:
+            return zone in {one.rstrip(".") for one in self._provider.list_zones()}
+        except Exception as error:
+            raise self._as_ours(error, "cannot list its zones") from error
 
     def _change(self, change: Change) -> None:
         from postane.dns.targets.octodns_zone import make_plan
@@ -125,9 +134,8 @@ class OctoDns:
         try:
             self._provider.apply(plan)
         except Exception as error:
-            raise self._after(
-                change, standing, self._as_ours(error, f"does not take the change of {change.zone}")
-            ) from (error)
+            failed = self._as_ours(error, f"does not take the change of {change.zone}")
+            raise self._after(change, standing, failed) from error
 
     def _after(self, change: Change, before: Sequence[Record], error: PostaneError) -> PostaneError:
         """`error`, unless some of the change may be there."""
@@ -217,7 +225,7 @@ def load_provider(name: str, place: str, options: Mapping[str, object], secrets:
     if not (isinstance(made, type) and hasattr(made, "populate") and hasattr(made, "apply")):
         raise ConfigError(f"dns.targets.{name}: {place} is no provider of octoDNS that can be written to")
     try:
-        return made(name, **options, **secrets)
+        provider = made(name, **options, **secrets)
     except TypeError as error:
         said = without(str(error).replace(f"{wanted}.__init__()", wanted), list(secrets.values()))
         raise ConfigError(
@@ -225,9 +233,13 @@ def load_provider(name: str, place: str, options: Mapping[str, object], secrets:
         ) from error
     except Exception as error:
         ours = sorted_error(name, "cannot be set up", error, list(secrets.values()))
-        if isinstance(ours, ServiceMissingError) and _status(error) is None and not isinstance(error, OSError):
-            ours = ConfigError(f"dns.targets.{name}: {str(ours).partition(': ')[2]}")
+        if type(ours) is PermanentError:
+            ours = ConfigError(f"dns.targets.{ours}")
         raise ours from error
+    if getattr(provider, "apply_disabled", False):
+        raise ConfigError(f"dns.targets.{name}: with apply_disabled nothing would ever be written", hint="take it out")
+    provider.root_ns_warnings = False  # the zone's own name servers are never ours to change
+    return provider
 
 
 def sorted_error(name: str, what: str, error: Exception, secrets: Sequence[str] = ()) -> PostaneError:
@@ -246,11 +258,9 @@ def sorted_error(name: str, what: str, error: Exception, secrets: Sequence[str] 
         return ServiceMissingError(text, hint="run it again later; dns.targets has per_minute for a slower pace")
     if status == 404 or (status is None and _NO_ZONE.search(words) and not isinstance(error, OSError)):
         return NotFoundError(text, hint=f"is the zone there, and may the token of dns.targets.{name} see it?")
-    if status is not None:
-        return PermanentError(text)
-    if isinstance(error, OSError) or _AWAY.search(words):
+    if status is None and (isinstance(error, OSError) or _AWAY.search(words)):
         return ServiceMissingError(text, hint="run it again when the provider answers")
-    return ServiceMissingError(text)
+    return PermanentError(text)
 
 
 def without(text: str, secrets: Sequence[str]) -> str:
