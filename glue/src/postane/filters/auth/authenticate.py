@@ -18,7 +18,7 @@ from postane.filters.auth.questions import within
 from postane.filters.auth.shown_name import foreign
 from postane.filters.auth.spf import Checked, Client, check_host
 
-_IPREV_SECONDS = 5.0  # reverse zones are often silent, and nothing is decided by them
+NAME_SECONDS = 5.0  # reverse zones are often silent, and nothing is decided by them
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,11 @@ async def authenticate(
     seconds: float,
     suffixes: Suffixes | None = None,
     spf: Awaitable[Checked] | None = None,
+    name: Awaitable[Reverse] | None = None,
 ) -> Authentication:
     """`client.now` is the time that signatures are judged by; `seconds` the time for all questions together.
 
-    `spf` is the result for the client, where somebody has it.
+    `spf` and `name` are the results for the client and its address, where somebody has them.
     """
     ask = within(ask, seconds)
     discovery = Discovery(ask, suffixes)
@@ -56,7 +57,7 @@ async def authenticate(
         spf or dialogue.run(check_host(client), ask, seconds),
         dkim.verify(message, ask, lambda: client.now),
         arc.verify(message, ask, lambda: client.now),
-        dialogue.run(iprev(client.ip), ask, min(seconds, _IPREV_SECONDS)),
+        name or dialogue.run(iprev(client.ip), ask, min(seconds, NAME_SECONDS)),
         _ahead(discovery, domain),
     )
     if problem:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from ipaddress import ip_address
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -23,10 +22,8 @@ from postane.core.peer import Peer
 from postane.core.reply import Reply
 from postane.core.verdict import ACCEPT, Decision, Verdict
 from postane.filters import base
-from postane.filters.auth import dialogue
-from postane.filters.auth.checked import spf
+from postane.filters.auth.checked import reverse_name, spf
 from postane.filters.auth.iprev import Result as Name
-from postane.filters.auth.iprev import iprev
 from postane.filters.auth.spf import Checked
 from postane.filters.auth.spf_record import Result
 from postane.filters.pace.grey import Known, Seen, is_generic, key, lasting, remaining
@@ -103,7 +100,7 @@ class Greylist(base.Filter[Options]):
         if self.options.helo and not peer.helo.startswith("[") and "." not in peer.helo.strip("."):
             return f"HELO {peer.helo!r}"
         if self.options.name or self.options.generic:
-            found = await dialogue.run(iprev(ip_address(peer.ip)), self._ask, self._seconds)
+            found = await reverse_name(self.tools, self._ask, peer.ip, self._seconds)
             if self.options.name and found.result in (Name.FAIL, Name.PERMERROR):
                 return found.reason
             if self.options.generic and is_generic(found.name, peer.ip):

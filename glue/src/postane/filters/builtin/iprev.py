@@ -15,8 +15,8 @@ from postane.core.peer import Peer
 from postane.core.reply import Reply
 from postane.core.verdict import ACCEPT, Decision, Verdict
 from postane.filters import base
-from postane.filters.auth import dialogue
-from postane.filters.auth.iprev import Result, Reverse, iprev
+from postane.filters.auth.checked import reverse_name
+from postane.filters.auth.iprev import Result, Reverse
 from postane.observe.log import get_logger
 
 log = get_logger("filters")
@@ -64,7 +64,7 @@ class Iprev(base.Filter[Options]):
         address = ip_address(peer.ip)
         if any(address in network for network in self._trusted):
             return ACCEPT
-        found = await dialogue.run(iprev(address), self._ask, self.options.timeout * _SHARE)
+        found = await reverse_name(self.tools, self._ask, peer.ip, self.options.timeout * _SHARE)
         verdict = _verdict(found, self._policies.get(found.result, "accept"), at_once=self.options.at_once)
         if verdict.reply is not None and self.options.at_once:
             log.info("refused", client_ip=peer.ip, reply=str(verdict.reply), reason=verdict.why)

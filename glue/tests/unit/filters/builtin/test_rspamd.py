@@ -14,11 +14,13 @@ import pytest
 from postane.config.model import Dns
 from postane.core.envelope import Envelope, Recipient
 from postane.core.peer import Peer, Service
+from postane.core.question import Answer, Question
 from postane.core.verdict import Decision, Verdict
 from postane.filters.base import Tools
 from postane.filters.builtin.rspamd import Options, Rspamd, _Answer, question, verdict
 from postane.filters.pipeline import Pipeline
 from postane.spool.draft import Draft
+from support.zone import Zone
 
 PEER = Peer(Service.SMTP, "192.0.2.1", 4711, "client.test", True, "TLSv1.3 TLS_AES_256_GCM_SHA384")
 ENVELOPE = Envelope("01ID", "", (Recipient("b@y.test", "B@y.test"), Recipient("c@y.test")), 1.5)
@@ -29,15 +31,17 @@ def answer(**fields: Any) -> _Answer:
 
 
 def test_what_it_is_told() -> None:
-    assert question(PEER, ENVELOPE, "mx.test", 77) == [
+    assert question(PEER, ENVELOPE, "mx.test", 77, "mail.client.test") == [
         ("Content-Length", "77"),
         ("Queue-Id", "01ID"),
         ("MTA-Name", "mx.test"),
         ("IP", "192.0.2.1"),
+        ("Hostname", "mail.client.test"),
         ("Helo", "client.test"),
         ("From", ""),
         ("TLS-Version", "TLSv1.3"),
         ("TLS-Cipher", "TLS_AES_256_GCM_SHA384"),
+        ("Deliver-To", "b@y.test"),
         ("Rcpt", "B@y.test"),
         ("Rcpt", "c@y.test"),
     ]
@@ -83,6 +87,15 @@ def test_its_words_reach_the_peer_clean() -> None:
     assert said.reply.text == "No250 fine "
 
 
+class World(Zone):
+    """Nobody answers in time about 192.0.2.9."""
+
+    async def ask(self, asked: Question) -> Answer:
+        if "9.2.0.192" in asked.name:
+            await asyncio.sleep(60)
+        return self.answer(asked)
+
+
 class Server:
     """Answers HTTP as it is told, over TCP or a socket file, and keeps what it read."""
 
@@ -110,13 +123,15 @@ def judged(
     tmp_path: Path,
     work: Callable[[Pipeline, Draft], Awaitable[Any]] | None = None,
     others: Sequence[dict[str, Any]] = ({},),
+    zone: str = "",
+    peer: Peer = PEER,
     **options: Any,
 ) -> Any:
     body = Draft(tmp_path, "01ID", 1000)
     body.append(b"Subject: hello\r\n\r\n" + b"x" * 3000 + b"\r\n")
 
     async def once(pipeline: Pipeline, draft: Draft) -> Verdict:
-        return await pipeline.data(PEER, ENVELOPE, draft)
+        return await pipeline.data(peer, ENVELOPE, draft)
 
     async def run() -> Any:
         url = f"{tmp_path}/none"
@@ -124,7 +139,7 @@ def judged(
         if server is not None:
             listening = await asyncio.start_unix_server(server.serve, f"{tmp_path}/s")
             url = f"{tmp_path}/s"
-        tools = Tools("mx.test", Dns(), lambda: 0.0)
+        tools = Tools("mx.test", Dns(), lambda: 0.0, lambda: World(zone).ask)
         pipeline = Pipeline([Rspamd(Options(url=url, **(options | more)), tools) for more in others])
         try:
             return await (work or once)(pipeline, body)
@@ -166,6 +181,31 @@ def test_what_other_filters_do_is_left_out(tmp_path: Path) -> None:
     assert b'\r\nSettings: {"groups_disabled":["spf","dkim"]}\r\n' in server.asked[0]
     judged(server, tmp_path / "b")
     assert b"Settings" not in server.asked[1]
+
+
+NAMES = """
+1.2.0.192.in-addr.arpa PTR mail.client.test
+mail.client.test A 192.0.2.1
+2.2.0.192.in-addr.arpa PTR mail.client.test
+3.2.0.192.in-addr.arpa FAIL
+"""
+
+
+@pytest.mark.parametrize(
+    ("peer", "told"),
+    [
+        (PEER, b"\r\nHostname: mail.client.test\r\n"),
+        (replace(PEER, ip="192.0.2.2"), b""),  # a name that does not lead back is a claim
+        (replace(PEER, ip="192.0.2.3"), b"\r\nHostname: unknown\r\n"),  # nobody can say now
+        (replace(PEER, ip="192.0.2.4"), b""),
+        (replace(PEER, ip="192.0.2.9"), b"\r\nHostname: unknown\r\n"),
+        (replace(PEER, own=True), b"\r\nHostname: unknown\r\n"),
+    ],
+)
+def test_the_name_of_the_address_is_told_as_far_as_it_is_true(tmp_path: Path, peer: Peer, told: bytes) -> None:
+    server = Server(msgspec.json.encode({"action": "no action", "score": 1.5}))
+    assert judged(server, tmp_path, zone=NAMES, peer=peer, timeout=1.0).decision is Decision.ACCEPT
+    assert (told in server.asked[0]) if told else (b"Hostname" not in server.asked[0])
 
 
 @pytest.mark.parametrize(
