@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,7 +23,7 @@ from postane.core.question import Answer, Ask, Question
 from postane.dns.authority import Authority
 from postane.dns.records import Record, canonical, wanted
 from postane.dns.resolver import Resolver
-from postane.dns.targets.base import Change, Target, WorldChangedError, apply_many, read_many
+from postane.dns.targets.base import Change, ManyAtOnce, Target, WorldChangedError, apply_many, read_many
 from postane.domains import spf
 from postane.domains.desired import Facts, Wanted, delegated, desired, with_foreign_mx
 from postane.domains.kinds import Kind
@@ -34,6 +35,7 @@ from postane.filters.auth.public_suffix import by_list
 
 AT_ONCE = 50  # domains that are looked at
 BATCH = 100  # domains whose rows are written together
+_SINGLY = 10  # the same, where each zone takes a while
 _SERVER_SECONDS = 3.0  # for one question to one server
 _SPF_SECONDS = 20.0
 
@@ -79,6 +81,18 @@ def plan(
 ) -> list[Planned]:
     """Plans for these domains; None: for all. `servers_port` is another in tests. Raises NotFoundError, ConfigError."""
     rows = known(site, None if names is None else [domain_name(name) for name in names])
+    return plan_known(site, rows, take=take, told=told, servers_port=servers_port)
+
+
+def plan_known(
+    site: Site,
+    rows: Sequence[Known],
+    *,
+    take: Collection[Kind] = (),
+    told: Told = _silent,
+    servers_port: int = 53,
+) -> list[Planned]:
+    """As `plan`, of what is known, or foreseen, of domains."""
     return asyncio.run(_Run(site, servers_port).plans(rows, frozenset(take), told))
 
 
@@ -171,8 +185,10 @@ class _Run:
 
     async def carry_out(self, planned: Sequence[Planned], told: Told) -> list[Applied]:
         done: list[Applied] = []
-        for start in range(0, len(planned), BATCH):
-            done += await self._carry_out(planned[start : start + BATCH])
+        singly = any(self._singly(one.plan.target) for one in planned if one.plan is not None)
+        size = _SINGLY if singly else BATCH
+        for start in range(0, len(planned), size):
+            done += await self._carry_out(planned[start : start + size])
             told(len(done), len(planned))
         return done
 
@@ -234,7 +250,6 @@ class _Run:
         count = 0
 
         async def look(row: Known, questions: Sequence[tuple[str, str]]) -> Snapshot:
-            nonlocal count
             if self._holds_all(row):  # then the world is only asked whether it looks there
                 questions = [(row.zone or row.facts.domain, "MX")]
             async with turns:
@@ -242,9 +257,14 @@ class _Run:
                     found = await self._look_once(row.zone)
                 else:
                     found = await self._world.look(row.zone or row.facts.domain, questions)
-            count += 1
-            told(count, len(rows))
+            if not self._singly(row.target):
+                tell(1)
             return found
+
+        def tell(more: int) -> None:
+            nonlocal count
+            count += more
+            told(count, len(rows))
 
         looks = await asyncio.gather(*map(look, rows, asked))
         found: list[Snapshot | PostaneError] = list(looks)
@@ -259,7 +279,10 @@ class _Run:
                 places.setdefault(target.name, []).append(at)
         for name, several in places.items():
             zones = [self._zone(rows[at], looks[at]) for at in several]
-            contents = await read_many(self._target(name), list(dict.fromkeys(zones)))
+            rows_of = Counter(zones)
+            contents = await read_many(
+                self._target(name), list(rows_of), lambda zone, rows_of=rows_of: tell(rows_of[zone])
+            )
             for at, zone in zip(several, zones, strict=True):
                 held = contents[zone]
                 if isinstance(held, PostaneError):
@@ -325,6 +348,14 @@ class _Run:
         ):
             return row.facts.domain
         return snapshot.zone
+
+    def _singly(self, name: str) -> bool:
+        """True for a target whose zones are read and changed one by one."""
+        try:
+            target = self._target(name)
+        except PostaneError:
+            return False
+        return target.writable and not isinstance(target, ManyAtOnce)
 
     def _holds_all(self, row: Known) -> bool:
         try:

@@ -79,8 +79,10 @@ class ManyAtOnce(Protocol):
     async def apply_many(self, changes: Sequence[Change]) -> dict[str, PostaneError | None]: ...
 
 
-async def read_many(target: Target, zones: Sequence[str]) -> dict[str, list[Record] | PostaneError | None]:
-    """What each zone holds, or why it cannot be read."""
+async def read_many(
+    target: Target, zones: Sequence[str], told: Callable[[str], None] = lambda _: None
+) -> dict[str, list[Record] | PostaneError | None]:
+    """What each zone holds, or why it cannot be read. `told` hears of each that is done, where they are read singly."""
     if isinstance(target, ManyAtOnce):
         try:
             return {**await target.read_many(zones)}
@@ -93,6 +95,7 @@ async def read_many(target: Target, zones: Sequence[str]) -> dict[str, list[Reco
             found[zone] = await target.read(zone)
         except PostaneError as error:
             found[zone] = error
+        told(zone)
 
     await _each(zones, one)
     return found
