@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from postane.admin import dns_targets
 from postane.admin.domain_facts import Known, known, lies_in, save_owned
@@ -266,6 +267,10 @@ class _Run:
             count += more
             told(count, len(rows))
 
+        def tell_zone(target: str, zone: str) -> None:
+            tell(rows_of[target, zone])
+
+        rows_of: Counter[tuple[str, str]] = Counter()
         looks = await asyncio.gather(*map(look, rows, asked))
         found: list[Snapshot | PostaneError] = list(looks)
         places: dict[str, list[int]] = {}
@@ -279,10 +284,8 @@ class _Run:
                 places.setdefault(target.name, []).append(at)
         for name, several in places.items():
             zones = [self._zone(rows[at], looks[at]) for at in several]
-            rows_of = Counter(zones)
-            contents = await read_many(
-                self._target(name), list(rows_of), lambda zone, rows_of=rows_of: tell(rows_of[zone])
-            )
+            rows_of.update((name, zone) for zone in zones)
+            contents = await read_many(self._target(name), list(dict.fromkeys(zones)), partial(tell_zone, name))
             for at, zone in zip(several, zones, strict=True):
                 held = contents[zone]
                 if isinstance(held, PostaneError):
