@@ -125,7 +125,7 @@ class Wire:
         settings = Spool(segment_size=1 << 20, large_message=32_768, reserve=self.reserve)
         self.spool = SpoolWriter(self.folder / "spool", settings)
         self.view = SpoolView(self.folder / "spool", settings)
-        tls = make_context(Tls(certificate=str(self.ca), key=str(self.ca)))
+        tls = make_context(Tls(certificate=str(self.ca), key=str(self.ca)), self.folder)
         handler = MailHandler(
             Smtp(limits=self.limits, relay_from=self.relay_from),
             self.people,

@@ -18,6 +18,7 @@ from postane.observe.log import configure
 from postane.observe.metrics import Metrics
 from postane.observe.notify import Notifier
 from postane.observe.tasks import Tasks
+from postane.tls import summary
 from postane.web.app import make_app
 
 
@@ -35,7 +36,9 @@ def run_api(path: Path) -> int:
         server.capture_signals = _no_signals  # type: ignore[method-assign, assignment]
         serving = asyncio.create_task(server.serve(sockets=[one.dup() for one in sockets]), name="uvicorn")
         helpers = Tasks()
-        helpers.start("metrics", Showing(folder(first), "api", Metrics()).run())
+        metrics = Metrics()
+        summary.watch(metrics, Path(first.state), first.certificates.ending_days)
+        helpers.start("metrics", Showing(folder(first), "api", metrics).run())
         stop.ready()
         await stop.wait()
         server.should_exit = True

@@ -80,7 +80,7 @@ def jobs(config: Config, doors: Doors, make_parts: MakeParts) -> list[Job]:
 async def serve(config: Config, doors: Doors, make_parts: MakeParts, sessions: Sessions, name: str, stop: Stop) -> None:
     """Accepts until `stop`, then lets open transactions end within the drain time."""
     spool = SpoolWriter(Path(config.state) / "spool", config.spool)
-    tls = make_context(config.tls)
+    tls = make_context(config.tls, Path(config.state))
     metrics = Metrics()
     parts = make_parts(config, metrics)
     handler = MailHandler(

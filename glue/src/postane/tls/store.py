@@ -28,9 +28,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from postane.core.errors import PermanentError, TemporaryError
 from postane.storage.durable import sync_folder, write_file
 from postane.storage.ownership import hand_over
+from postane.tls.layout import CHAIN, FOLDER, KEY
 
-FOLDER = "tls/domains"
-CHAIN, KEY = "fullchain.pem", "privkey.pem"
 _KEPT, _CURRENT, _CHANGED, _LOCK = ".kept", "current", ".changed", ".lock"
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9])?")
 

@@ -14,9 +14,10 @@ from msgspec import Struct
 
 from postane.observe.metrics import Metrics
 from postane.storage.durable import write_file
+from postane.tls.layout import FOLDER
 from postane.tls.ledger import Ledger
 from postane.tls.schedule import DAY
-from postane.tls.store import FOLDER, Store
+from postane.tls.store import Store
 
 _FILE = ".summary.json"
 
