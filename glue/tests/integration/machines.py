@@ -39,10 +39,15 @@ class Machine:
     ssh: tuple[str, ...]
 
     def run(self, command: str, text: bytes = b"") -> str:
+        code, out, said = self.tell(command, text)
+        if code:
+            raise AssertionError(f"{self.name}: {command}: {code}: {said}")
+        return out
+
+    def tell(self, command: str, text: bytes = b"") -> tuple[int, str, str]:
+        """Exit code, output and errors."""
         done = subprocess.run([*self.ssh, command], input=text, capture_output=True, check=False, timeout=120)
-        if done.returncode:
-            raise AssertionError(f"{self.name}: {command}: {done.returncode}: {done.stderr.decode()}")
-        return done.stdout.decode()
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,214 @@
+"""A customer's domain comes from an old host to Postane, goes back and comes again, is looked after, and leaves, while
+a mail comes from outside every second: none is lost, none comes back, none is there twice.
+
+The tests are one story, told of two customers at once: bakery.example goes to Debian 12, its zone is changed by
+RFC 2136; florist.example goes to Debian 13. Each step needs the ones before it.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from . import clients
+from .clients import message
+from .machines import FRIEND, Machine, Site, at_friend, machine, until
+from .world import OLD_HOST, Customer, Keeper, OldHost, Registrar, Stream, twice
+
+pytestmark = pytest.mark.site
+NAMES = ("ayse", "mehmet", "info")
+PEOPLE = ("ayse", "mehmet")
+CUSTOMERS = {
+    "bakery.example": ("mail.d12.test", "keeper"),
+    "florist.example": ("mail.d13.test", "keeper"),
+}
+OLD_TTL = 15  # of the customers' MX: what a sender may believe after it has changed
+
+
+def brought(domain: str) -> frozenset[str]:
+    """The zone of somebody who has had a web site, a shop and mail for years."""
+    return frozenset(
+        {
+            f"{domain} {OLD_TTL} MX 10 {OLD_HOST}.",
+            f'{domain} 10 TXT "v=spf1 mx ip4:192.0.2.10 ~all"',
+            f'{domain} 10 TXT "search-console=4f1d"',
+            f"{domain} 10 A 192.0.2.80",
+            f"www.{domain} 10 CNAME {domain}.",
+            f'shop._domainkey.{domain} 10 TXT "v=DKIM1; p="',
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def old() -> OldHost:
+    return OldHost(machine(OLD_HOST))
+
+
+@pytest.fixture(scope="module")
+def registrar(net: Machine) -> Registrar:
+    return Registrar(net)
+
+
+@pytest.fixture(scope="module")
+def customers(sites: dict[str, Site], old: OldHost) -> dict[str, Customer]:
+    """As they are before they come, also if the tests ran before."""
+    made = {}
+    for domain, (host, target) in CUSTOMERS.items():
+        one = Customer(domain, sites[host], Keeper(domain, old.machine.ipv4), target, brought(domain))
+        one.site.tell(f"postane domain remove {domain} --force; rm -rf /var/vmail/{domain}")
+        one.keeper.reset(one.records)
+        old.clear(domain)
+        made[domain] = one
+    return made
+
+
+@pytest.fixture(scope="module")
+def stream(net: Machine, customers: dict[str, Customer]) -> Iterator[Stream]:
+    made = Stream(net)
+    made.start(NAMES, list(customers))
+    yield made
+    made.stop()
+
+
+@pytest.fixture(params=CUSTOMERS)
+def customer(request: pytest.FixtureRequest, customers: dict[str, Customer], stream: Stream) -> Customer:
+    return customers[request.param]
+
+
+# -- before it comes ----------------------------------------------------------------------------------------------
+
+
+def test_a_claim_captures_no_mail(customer: Customer, old: OldHost, stream: Stream, subject: str) -> None:
+    claim = customer.do("domain", "claim", customer.domain, "--tenant", customer.domain.split(".")[0])
+    assert claim["item"]["state"] == "claimed"
+    with clients.smtp(customer.site.host) as session:
+        session.mail(FRIEND)
+        assert session.rcpt(customer.address("ayse"))[0] == 554
+    site, to = customer.site, customer.address("ayse")
+    site.submit(site.ayse, message(site.ayse, [to], subject), to)
+    until(lambda: old.has(to, subject), "the mail of another tenant's people at the old host")
+
+
+def test_without_the_owners_proof_it_stays_a_claim(customer: Customer) -> None:
+    code, said = customer.postane("domain", "verify", customer.domain)
+    assert (code, said["item"]["state"]) == (1, "claimed"), said
+    assert "proof" in said["item"]["holds"]
+
+
+def test_the_owners_proof_is_seen(customer: Customer) -> None:
+    claim = customer.do("domain", "claim", customer.domain, "--tenant", customer.domain.split(".")[0])["item"]
+    customer.keeper.put(f'{claim["record_name"]} 10 TXT "{claim["record"]}"')
+    until(lambda: customer.postane("domain", "verify", customer.domain)[0] == 0, "the proof")
+    assert customer.state() == "verified"
+
+
+def test_accounts_come_before_the_mail(customer: Customer) -> None:
+    for name in PEOPLE:
+        customer.account(name)
+    customer.do("alias", "add", customer.address("info"), customer.address("ayse"))
+    customer.do("domain", "dns", customer.domain, "--target", customer.target)
+    customer.advance("shadow")
+
+
+def test_in_the_shadow_records_let_us_send_and_lead_nobody_here(customer: Customer) -> None:
+    customer.postane("domain", "apply", customer.domain)
+    domain, keeper = customer.domain, customer.keeper
+    assert keeper.at(domain, "MX") == [f"10 {OLD_HOST}."]
+    spf = [text for text in keeper.at(domain, "TXT") if text.startswith('"v=spf1')]
+    assert spf == [f'"v=spf1 a:{customer.site.name} mx ip4:192.0.2.10 ~all"'], spf
+    names = {line.split(" ")[0] for line in keeper.records()}
+    assert len([name for name in names if name.endswith(f"._domainkey.{domain}")]) == 3
+    assert not names & {f"_dmarc.{domain}", f"mta-sts.{domain}", f"autoconfig.{domain}"}
+    untouched = {line for line in customer.records if "v=spf1" not in line}
+    assert untouched <= keeper.records()
+
+
+# -- it comes, while mail comes ------------------------------------------------------------------------------------
+
+
+def test_it_comes_with_the_operators_word(customer: Customer, stream: Stream) -> None:
+    customer.advance("cutover")
+    customer.postane("domain", "apply", customer.domain, "--take", "mx")
+    assert customer.keeper.at(customer.domain, "MX") == [f"10 {customer.site.name}."]
+
+
+def test_mail_comes_here_from_then_on(customer: Customer, stream: Stream) -> None:
+    number = stream.now(customer.domain) + OLD_TTL
+    until(lambda: max(customer.numbers(), default=0) > number, "a mail that was sent after the old TTL", 90)
+
+
+def test_it_is_hardened_when_nobody_sees_the_old_mx(customer: Customer) -> None:
+    customer.advance("hardened")
+    customer.postane("domain", "apply", customer.domain)
+    domain, keeper = customer.domain, customer.keeper
+    names = {line.split(" ")[0] for line in keeper.records()}
+    assert {f"_dmarc.{domain}", f"mta-sts.{domain}", f"autoconfig.{domain}", f"_smtp._tls.{domain}"} <= names
+    spf = [text for text in keeper.at(domain, "TXT") if text.startswith('"v=spf1')]
+    assert spf == ['"v=spf1 mx ip4:192.0.2.10 ~all"'], spf
+
+
+def test_its_people_send(customer: Customer, net: Machine, subject: str) -> None:
+    sender = customer.address("ayse")
+    clients.submit(customer.site.host, sender, customer.passwords[sender], message(sender, [FRIEND], subject), [FRIEND])
+    assert b"d=" + customer.domain.encode() in at_friend(net, subject)
+
+
+# -- back, and here again ------------------------------------------------------------------------------------------
+
+
+def test_it_goes_back(customer: Customer, old: OldHost, stream: Stream) -> None:
+    for state in ("cutover", "shadow"):
+        assert customer.do("domain", "rollback", customer.domain, "--why", "a test")["item"]["state"] == state
+    if customer.keeper.at(customer.domain, "MX") != [f"10 {OLD_HOST}."]:
+        customer.keeper.swap(customer.domain, "MX", f"10 {OLD_HOST}.", ttl=OLD_TTL)
+    number = stream.now(customer.domain) + OLD_TTL
+    until(lambda: max(old.numbers(customer.domain), default=0) > number, "mail at the old host again", 90)
+
+
+def test_it_comes_again(customer: Customer, stream: Stream) -> None:
+    customer.advance("cutover")
+    customer.postane("domain", "apply", customer.domain, "--take", "mx")
+    customer.advance("hardened")
+
+
+# -- it leaves -----------------------------------------------------------------------------------------------------
+
+
+def test_it_says_that_it_leaves_and_takes_mail_until_it_has_left(customer: Customer, stream: Stream) -> None:
+    customer.do("domain", "leave", customer.domain, "--why", "a test")
+    number = stream.now(customer.domain)
+    until(lambda: max(customer.numbers(), default=0) > number, "mail while it is leaving")
+    code, said = customer.postane("domain", "advance", customer.domain)
+    assert (code, said["item"]["state"]) == (1, "leaving"), said
+
+
+def test_not_one_mail_is_lost_or_comes_back_or_is_there_twice(
+    customers: dict[str, Customer], old: OldHost, stream: Stream
+) -> None:
+    for customer in customers.values():
+        customer.keeper.swap(customer.domain, "MX", f"10 {OLD_HOST}.", ttl=OLD_TTL)
+    begun = time.monotonic()
+    for customer in customers.values():
+        until(lambda one=customer: max(old.numbers(one.domain)) > max(one.numbers()), "mail at its new host", 90)
+    time.sleep(max(0.0, begun + 2 * OLD_TTL - time.monotonic()))
+    stream.stop()
+    until(lambda: not stream.waiting(), "an empty queue of the sender", 90)
+    figures = {}
+    for customer in customers.values():
+        sent = stream.sent(customer.domain)
+        assert sent == list(range(1, len(sent) + 1))
+        until(lambda one=customer: not one.site.queued(one.domain), "an empty queue", 60)
+        there, here = old.numbers(customer.domain), customer.numbers()
+        figures[customer.domain] = {"sent": len(sent), "at the old host": len(there), "here": len(here)}
+        assert not twice([*there, *here])
+        assert sorted([*there, *here]) == sent
+    assert stream.returned() == ""
+    print(json.dumps(figures))
+
+
+def test_it_has_left(customer: Customer) -> None:
+    customer.advance("removed", "--exported")
+    code, _ = customer.postane("domain", "show", customer.domain)
+    assert code != 0
+    assert customer.keeper.records() - {f"{customer.domain} 10 NS ns.keeper.test."} >= customer.records
