@@ -8,7 +8,16 @@ import typer
 
 from postane.admin import domain
 from postane.admin.domain_life import Desk
-from postane.cli import domain_clients, domain_dns, domain_life, domain_plan, output
+from postane.cli import (
+    domain_accept,
+    domain_bulk,
+    domain_clients,
+    domain_dns,
+    domain_drift,
+    domain_life,
+    domain_plan,
+    output,
+)
 from postane.cli.site import site
 from postane.cli.who import who
 
@@ -80,3 +89,6 @@ domain_life.register(app)
 domain_dns.register(app)
 domain_clients.register(app)
 domain_plan.register(app)
+domain_drift.register(app)
+domain_bulk.register(app)
+domain_accept.register(app)
