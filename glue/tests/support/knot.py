@@ -7,9 +7,15 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import dns.name
+import dns.query
+import dns.rcode
+import dns.tsig
+import dns.update
 
 _PATH = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 KNOTD = shutil.which("knotd", path=_PATH)
@@ -19,7 +25,7 @@ SECRET = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"
 _CONFIG = """
 server:
     rundir: {folder}
-    listen: 127.0.0.1@{port}
+    listen: [{listen}]
     udp-workers: 1
     tcp-workers: 1
     background-workers: 1
@@ -48,6 +54,10 @@ acl:
   - id: read
     key: reader
     action: transfer
+policy:
+  - id: one-key
+    single-type-signing: on
+    algorithm: ecdsap256sha256
 template:
   - id: default
     storage: {folder}
@@ -67,6 +77,15 @@ template:
     zonefile-load: difference
     journal-content: changes
     acl: [write, read]
+  - id: signed
+    storage: {folder}
+    file: "%s.zone"
+    zonefile-sync: -1
+    zonefile-load: difference
+    journal-content: changes
+    acl: [write, read]
+    dnssec-signing: on
+    dnssec-policy: one-key
 zone:
   - domain: catalog.postane
     catalog-role: interpret
@@ -79,22 +98,31 @@ zone:
 class RunningKnot:
     port: int
     socket: str
+    address: str = "127.0.0.1"
 
 
 @contextlib.contextmanager
-def running(folder: Path, zones: dict[str, str] | None = None) -> Iterator[RunningKnot]:
-    """`zones`: texts of zones that take updates; SOA and NS are added."""
+def running(
+    folder: Path,
+    zones: dict[str, str] | None = None,
+    *,
+    addresses: Sequence[str] = ("127.0.0.1",),
+    port: int = 0,
+    signed: Collection[str] = (),
+) -> Iterator[RunningKnot]:
+    """`zones`: texts of zones that take updates; SOA and NS are added. It signs those of them that are `signed`."""
     assert KNOTD
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = port or free_port()
     names = zones or {}
     for name, text in names.items():
         head = f"@ 3600 SOA ns.{name}. host.{name}. 1 3600 600 86400 60\n@ 3600 NS ns.{name}.\nns 3600 A 127.0.0.1\n"
         (folder / f"{name}.zone").write_text(f"$ORIGIN {name}.\n{head}{text}")
-    entries = "".join(f"  - domain: {name}\n    template: updated\n" for name in names)
+    entries = "".join(
+        f"  - domain: {name}\n    template: {'signed' if name in signed else 'updated'}\n" for name in names
+    )
+    listen = ", ".join(f"{address}@{port}" for address in addresses)
     config = folder / "knot.conf"
-    config.write_text(_CONFIG.format(folder=folder, port=port, secret=SECRET, zones=entries))
+    config.write_text(_CONFIG.format(folder=folder, listen=listen, secret=SECRET, zones=entries))
     process = subprocess.Popen(
         [KNOTD, "--config", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
     )
@@ -106,10 +134,30 @@ def running(folder: Path, zones: dict[str, str] | None = None) -> Iterator[Runni
         knotc(control, ["zone-set catalog.postane. catalog.postane. 0 NS invalid."])
         knotc(control, ["zone-set catalog.postane. version.catalog.postane. 0 TXT 2"])
         knotc(control, ["zone-commit catalog.postane."])
-        yield RunningKnot(port, control)
+        yield RunningKnot(port, control, addresses[0])
     finally:
         process.terminate()
         process.wait(10)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def change(server: RunningKnot, zone: str, remove: Sequence[str] = (), add: Sequence[str] = ()) -> None:
+    """As if by hand, by DNS UPDATE: `remove` are `owner type [data]`, `add` are `owner ttl type data`."""
+    update = dns.update.UpdateMessage(zone, keyring=dns.tsig.Key("writer", SECRET, "hmac-sha256"))
+    for one in remove:
+        owner, *rest = one.split(None, 2)
+        update.delete(dns.name.from_text(owner), *rest)
+    for one in add:
+        owner, ttl, kind, data = one.split(None, 3)
+        update.add(dns.name.from_text(owner), int(ttl), kind, data)
+    answer = dns.query.tcp(update, server.address, 10, server.port)
+    assert answer.rcode() == dns.rcode.NOERROR, dns.rcode.to_text(answer.rcode())
 
 
 def knotc(control: str, commands: Sequence[str]) -> str:

@@ -48,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     mta_sts: Literal["", "off", "none", "testing", "enforce"] = ""
     delegation: str = ""
     ttl: Annotated[int, msgspec.Meta(ge=0)] = 0
+    repair: Literal["", "on", "off"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,7 @@ def _grouped(session: Session, table: type[Row], ids: Sequence[int]) -> dict[int
 
 
 def _facts(site: Site, row: Domain, keys: Iterable[DkimKey], tlsa: tuple[str, ...]) -> Facts:
-    config, own = site.config, _settings(row)
+    config, own = site.config, settings_of(row)
     defaults = config.domains
     mode = own.mta_sts or config.clients.mta_sts
     setup = make_setup(row.name, config, mode=mode if mode != "off" else None)
@@ -229,7 +230,7 @@ def _spf(word: str) -> str:
     raise ConfigError(f"spf: {word!r} is not mx, a, ip or include:NAME")
 
 
-def _settings(row: Domain) -> Settings:
+def settings_of(row: Domain) -> Settings:
     try:
         return msgspec.json.decode(row.settings, type=Settings)
     except msgspec.DecodeError as error:
@@ -241,4 +242,4 @@ def _owned(row: OwnedRecord) -> Owned:
 
 
 def _view(row: Domain) -> DomainDns:
-    return DomainDns(row.name, row.dns_target, tuple(row.kinds.split()), _settings(row))
+    return DomainDns(row.name, row.dns_target, tuple(row.kinds.split()), settings_of(row))

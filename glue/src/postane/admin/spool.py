@@ -17,11 +17,11 @@ def verify(config: Path, *, mend: bool = False) -> Report:
     Raises ConfigError, NotFoundError where there is no spool, and with `mend` TemporaryError while the queue runs.
     """
     root = Path(load(config).state) / "spool"
-    _become_owner(root)
+    become_owner(root)
     return repair(root) if mend else check(root)
 
 
-def _become_owner(root: Path) -> None:
+def become_owner(root: Path) -> None:
     """For good: what is made has to be the daemon's own, and what lies in its folders must not lead root anywhere."""
     if os.geteuid() or not root.is_dir():
         return

@@ -68,15 +68,15 @@ def plan(
     """
     chosen = _chosen(names, everything)
     kinds = domain_plan.kinds(take or ())
-    with _progress("looking") as told:
+    with progress("looking") as told:
         found = domain_plan.plan(site(), chosen, take=kinds, told=told)
     if out is not None:
         out.write_bytes(domain_plan.to_file(found))
     if as_json:
-        output.json([_plan_view(one) for one in found])
+        output.json([plan_view(one) for one in found])
     else:
-        _show(found, short=len(found) > 1)
-    _exit([one.error for one in found], any(one.plan is not None and one.plan.of(Action.CONFLICT) for one in found))
+        show(found, short=len(found) > 1)
+    leave([one.error for one in found], any(one.plan is not None and one.plan.of(Action.CONFLICT) for one in found))
 
 
 def apply(
@@ -99,23 +99,23 @@ def apply(
     if file is not None:
         if take:
             raise UsageError("--take is for plans that are made now: a file says already what is taken")
-        with _progress("changing") as told:
+        with progress("changing") as told:
             done = domain_plan.apply_file(here, file, dry_run=dry_run, told=told)
     else:
         chosen = _chosen(names, everything)
-        with _progress("looking") as told:
+        with progress("looking") as told:
             found = domain_plan.plan(here, chosen, take=domain_plan.kinds(take or ()), told=told)
         if dry_run:
             done = [domain_plan.would(one) for one in found]
         else:
-            with _progress("changing") as told:
+            with progress("changing") as told:
                 done = domain_plan.apply(here, found, told=told)
     if as_json:
         output.json([_applied_view(one) for one in done])
     else:
         for one in done:
             _tell(one)
-    _exit([one.error for one in done], any(one.conflicts or one.state == "manual" for one in done))
+    leave([one.error for one in done], any(one.conflicts or one.state == "manual" for one in done))
 
 
 def write_letter(
@@ -156,13 +156,14 @@ def dns(
     mta_sts: Annotated[str | None, typer.Option(help="off, none, testing or enforce.")] = None,
     delegation: Annotated[str | None, typer.Option(help="Zone that its CNAMEs lead into.")] = None,
     ttl: Annotated[int | None, typer.Option(help="TTL of its records, seconds; 0 by default.")] = None,
+    repair: Annotated[str | None, typer.Option(help="on or off: put back what is taken away; '' by default.")] = None,
     as_json: output.Json = False,
 ) -> None:
     """Say what one domain wants of its own in the DNS; without options, show it.
 
     Example: `postane domain dns example.org --target far --spf ip`
     """
-    said = {"spf": spf, "dmarc": dmarc, "mta_sts": mta_sts, "delegation": delegation, "ttl": ttl}
+    said = {"spf": spf, "dmarc": dmarc, "mta_sts": mta_sts, "delegation": delegation, "ttl": ttl, "repair": repair}
     kinds = None if keep is None else [one for one in keep if one]
     done = domain_facts.change(site(), name, target, kinds, {k: v for k, v in said.items() if v is not None})
     view = done.item
@@ -192,7 +193,7 @@ def _plan_file(names: list[str] | None) -> bytes | None:
     return content if content.startswith(b"{") else None
 
 
-def _show(found: Sequence[Planned], *, short: bool) -> None:
+def show(found: Sequence[Planned], *, short: bool) -> None:
     """With many domains, what stands as it should is only counted, and what is told of all is told once."""
     told: set[str] = set()
     for one in found:
@@ -247,7 +248,8 @@ def _tell(one: Applied) -> None:
     typer.echo(f"{one.domain}: {one.state}{left}")
 
 
-def _plan_view(one: Planned) -> dict[str, object]:
+def plan_view(one: Planned) -> dict[str, object]:
+    """For JSON."""
     plan: Plan | None = one.plan
     return {
         "domain": one.domain,
@@ -267,11 +269,13 @@ def _applied_view(one: Applied) -> dict[str, object]:
         "added": plan.add if plan else (),
         "removed": plan.remove if plan else (),
         "conflicts": one.conflicts,
+        "left": [line.reason for line in plan.of(Action.CONFLICT)] if plan else (),
         "error": str(one.error) if one.error else "",
     }
 
 
-def _exit(errors: Iterable[Exception | None], left: bool) -> None:
+def leave(errors: Iterable[Exception | None], left: bool) -> None:
+    """Ends the command by how it went."""
     codes = [getattr(error, "exit_code", 70) for error in errors if error is not None]
     if codes:
         raise typer.Exit(codes[0])
@@ -280,7 +284,7 @@ def _exit(errors: Iterable[Exception | None], left: bool) -> None:
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Told]:
+def progress(what: str) -> Iterator[Told]:
     """A bar on a terminal, a line now and then elsewhere; on standard error, so that output stays clean."""
     if not sys.stderr.isatty():
 

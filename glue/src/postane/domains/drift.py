@@ -129,6 +129,7 @@ class Look:
 class Case:
     """A finding through time, all times seconds since the epoch. `seen`: looks in a row that saw it, of `looks` that
     have to. `repairs` counts those that did not last. `ended_at`: when it was seen to be over, or was repaired.
+    `id` is whose it is to whoever keeps it, 0 for a new one.
     """
 
     kind: Drift
@@ -143,6 +144,7 @@ class Case:
     repaired_at: float | None = None
     ended_at: float | None = None
     told_at: float | None = None
+    id: int = 0
 
     @property
     def open(self) -> bool:
@@ -157,6 +159,11 @@ class Case:
     @property
     def repairable(self) -> bool:
         return self.open and self.ours and self.repairs < MOST_REPAIRS
+
+    @property
+    def by_word(self) -> bool:
+        """True for what is not ours alone, and can be put right all the same if the operator says so."""
+        return self.open and self.kind is Drift.SPF_TWO
 
 
 # -- one look ----------------------------------------------------------------------------------------------------------
@@ -215,9 +222,13 @@ def memory(line: Line) -> str:
     return f"{line.kind} {line.record.name} {line.record.type}"
 
 
-def remembered(stood: Collection[str], look: Look, wanted: Iterable[str]) -> frozenset[str]:
+def remembered(stood: Collection[str], look: Look, plans: Iterable[Plan]) -> frozenset[str]:
     """What is known to have stood once; what is not wanted any more is forgotten."""
-    return (frozenset(stood) & frozenset(wanted)) | look.stood
+    if look.blind:
+        return frozenset(stood) | look.stood
+    wanted = {memory(line) for plan in plans for line in plan.lines if line.kind and line.record}
+    kept = {one for one in stood if one in wanted or one.partition(" ")[2] in look.unseen}
+    return frozenset(kept) | look.stood
 
 
 def ending(ends_at: float, days: float, now: float, subject: str) -> list[Found]:
@@ -239,6 +250,11 @@ def reverse(facts: Facts) -> Look:
 
 
 def _of_servers(snapshot: Snapshot) -> Iterable[Found]:
+    lame = {one.subject for one in snapshot.trouble if one.finding is Finding.LAME}
+    if snapshot.servers and lame >= set(snapshot.servers):
+        yield Found(
+            Drift.UNREACHABLE, data="; ".join(f"{one.subject} {one.why}" for one in snapshot.trouble if one.why)
+        )
     for trouble in snapshot.trouble:
         match trouble.finding:
             case Finding.UNREGISTERED:
@@ -327,11 +343,12 @@ class _Judge:
         assert record is not None
         standing = [one for one in self.snapshot.at(record.name, "TXT") if spf.is_record(text_of(one.data))]
         subject, texts = _subject(record), "; ".join(text_of(one.data) for one in standing)
+        if len(standing) > 1:
+            yield Found(Drift.SPF_TWO, subject, texts)
+            return
         if line.action is Action.CONFLICT:
             count = self.merged.count if self.merged else None
-            if len(standing) > 1:
-                yield Found(Drift.SPF_TWO, subject, texts)
-            elif count is not None and not count.passes:
+            if count is not None and not count.passes:
                 yield Found(Drift.SPF_OVER, subject, str(count))
             elif standing and (count is None or not count.failed):
                 yield Found(Drift.CHANGED, subject, texts)
@@ -396,9 +413,12 @@ def _begun_again(case: Case, one: Found, now: float) -> Case:
     return replace(case, data=one.data, ours=one.ours, seen=1, first_seen=now, last_seen=now, ended_at=None)
 
 
-def mend(plan: Plan, cases: Iterable[Case]) -> Plan | None:
-    """The lines of the plan that put back what is ours, and no others; None if there are none."""
-    subjects = {case.subject for case in cases if case.repairable}
+def mend(plan: Plan, cases: Iterable[Case], *, word: bool = False) -> Plan | None:
+    """The lines of the plan that put back what is ours, and no others; None if there are none.
+
+    `word`: the operator wants it, also where another's record changes with it (two SPF records become one).
+    """
+    subjects = {case.subject for case in cases if case.repairable or (word and case.by_word)}
     lines = [
         line
         for line in plan.of(Action.ADD, Action.CHANGE)
@@ -412,7 +432,7 @@ def mended(cases: Iterable[Case], subjects: Collection[str], now: float) -> list
     """The cases once these subjects have been put back."""
     return [
         replace(case, repaired_at=now, repairs=case.repairs + 1, ended_at=now)
-        if case.repairable and case.subject in subjects
+        if (case.repairable or case.by_word) and case.subject in subjects
         else case
         for case in cases
     ]

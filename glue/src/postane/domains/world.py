@@ -52,6 +52,7 @@ class _Look:
     trouble: list[Trouble] = field(default_factory=list)
     lame: dict[str, str] = field(default_factory=dict)
     vouched: tuple[Record, ...] = ()
+    no_wildcard: bool = False
 
     def add(self, finding: Finding, text: str, *ways_out: str, subject: str = "", why: str = "") -> None:
         self.trouble.append(Trouble(finding, text, ways_out, subject, why, why == _SILENT))
@@ -212,6 +213,8 @@ class World:
             except TemporaryError as error:
                 look.unanswered.append(Unanswered(name, kind, str(error)))
                 return
+            if name == wildcard and said.code == "NXDOMAIN":
+                look.no_wildcard = True
             for record in said.records:
                 if record.name == name:  # not what an alias leads to
                     look.records[canonical(record)] = record
@@ -222,7 +225,8 @@ class World:
             for at, (name, kind) in enumerate(questions):
                 group.create_task(one(at, name, kind))
         async with asyncio.TaskGroup() as group:
-            for at, kind in enumerate(_like_wildcards(look)):
+            # Where the name of the wildcard does not exist, there is none of any type (RFC 4592 section 2.1.1).
+            for at, kind in enumerate([] if look.no_wildcard else _like_wildcards(look)):
                 group.create_task(one(at, wildcard, kind))
         _forget_wildcards(look, wildcard)
         look.unanswered = [missing for missing in look.unanswered if missing.name != wildcard]

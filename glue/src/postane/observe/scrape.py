@@ -2,6 +2,7 @@
 
     <runtime>/metrics/smtpd-0.1234      what the process 1234 counts, the worker smtpd-0; new every two seconds
     <runtime>/metrics/smtpd-0.ended     what earlier processes of that name had counted when they ended
+    <runtime>/metrics/drift.ended       what a process that runs now and then has counted, and how it left its gauges
 
 A worker is often two processes (a reload: one begins, one retires), and often a new one: what ended ones had counted
 is kept by the supervisor, so that a counter never goes back while the service runs. A new service begins at zero.
@@ -51,6 +52,16 @@ def end(folder: Path, worker: str, pid: int) -> None:
         kept.add(path.read_bytes(), gauges=False)
     _put(ended, msgpack.encode(_Ended(pid, kept.pack())))
     path.unlink()
+
+
+def keep(folder: Path, worker: str, metrics: Metrics) -> None:
+    """Of a process that runs now and then: counters are added to those of before, gauges stay. Raises OSError."""
+    ended = folder / f"{worker}.{_ENDED}"
+    kept = Metrics()
+    with suppress(FileNotFoundError, DecodeError):
+        kept.add(msgpack.decode(ended.read_bytes(), type=_Ended).figures, gauges=False)
+    kept.add(metrics.pack())
+    _put(ended, msgpack.encode(_Ended(os.getpid(), kept.pack())))
 
 
 def clear(folder: Path, worker: str) -> None:

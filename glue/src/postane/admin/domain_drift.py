@@ -1,0 +1,424 @@
+"""Hosted domains compared with the world now and then; what is not right is kept, told, and mended where it is ours.
+
+Comparing is that of admin.domain_plan, deciding that of domains.drift. A look is taken first and outside of any
+transaction; what follows from it is written in one for each batch, so that a run that is killed loses one batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from cryptography import x509
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from postane.admin import audit, domain_facts, domain_plan
+from postane.admin.domain_plan import Planned, Told
+from postane.admin.names import domain_name
+from postane.admin.site import Site
+from postane.core.address import shown_domain
+from postane.core.errors import ConflictError, NotFoundError
+from postane.core.ports import Now
+from postane.domains import drift
+from postane.domains.drift import WATCHED, Case, Drift, Look
+from postane.domains.drift_words import todo, what
+from postane.observe import scrape
+from postane.observe.metrics import Metrics
+from postane.storage.schema import Domain, DriftFinding, DriftLook
+from postane.tls.store import Store
+
+BATCH = 200  # domains that are looked at and written together
+WORKER = "drift"  # under which a round shows what it counts
+
+
+@dataclass(frozen=True, slots=True)
+class FindingView:
+    """`domain` is this host's name for what is about the host. `standing`: open, pending (to be seen again), repaired
+    or over. Times are seconds since the epoch.
+    """
+
+    domain: str
+    kind: str
+    subject: str
+    standing: str
+    what: str
+    todo: str
+    first_seen: float
+    last_seen: float
+    repairs: int
+    repaired_at: float | None
+    ended_at: float | None
+    told_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known without asking anybody. `unlooked` of the `watched` domains have never been looked at."""
+
+    findings: tuple[FindingView, ...]
+    watched: int
+    unlooked: int
+    oldest_look: float | None
+
+    @property
+    def open(self) -> int:
+        return sum(one.standing == "open" for one in self.findings)
+
+
+@dataclass(slots=True)
+class Round:
+    """What a round has done: domains looked at, questions put to servers, what was, or would be, put back ("a.test:
+    record"), and what could not be ("a.test: why").
+    """
+
+    looked: int = 0
+    asked: int = 0
+    seconds: float = 0.0
+    repaired: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    id: int
+    name: str
+    stood: frozenset[str]
+    repair: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    row: _Row
+    parts: tuple[Planned, ...]
+    look: Look
+    asked: int
+
+
+class Watch:
+    """The verbs. `servers_port` is another than 53 in tests."""
+
+    def __init__(self, site: Site, now: Now = time.time, servers_port: int = 53) -> None:
+        self._site = site
+        self._now = now
+        self._port = servers_port
+
+    def state(self, names: Sequence[str] | None = None, *, over: bool = False) -> State:
+        """What is not right by the last looks; `over`: also what was, within the last month. Raises NotFoundError."""
+        chosen = None if names is None else {domain_name(name) for name in names}
+        with self._site.database.session() as session:
+            rows = [row for row in _watched(session) if chosen is None or row.name in chosen]
+            if chosen is not None:
+                self._known(session, chosen)
+            looks = {key: value for key, value in session.execute(select(DriftLook.domain_id, DriftLook.looked_at))}
+            cases = self._cases(session, chosen)
+        views = [self._view(name, case) for name, case in cases if over or case.ended_at is None]
+        seen = [looks[row.id] for row in rows if row.id in looks]
+        return State(tuple(views), len(rows), len(rows) - len(seen), min(seen, default=None))
+
+    def look(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        repair: bool | None = False,
+        dry_run: bool = False,
+        who: str = "",
+        told: Told | None = None,
+    ) -> Round:
+        """Compares these domains with the world now; None: all that are watched. `repair` None leaves it to settings.
+
+        Raises NotFoundError, ConflictError for one that is not watched.
+        """
+        with self._site.database.session() as session:
+            rows = {row.name: row for row in _watched(session)}
+            if names is not None:
+                chosen = [domain_name(name) for name in names]
+                self._known(session, chosen)
+                for name in chosen:
+                    if name not in rows:
+                        raise ConflictError(
+                            f"{shown_domain(name)} is not watched: it is not proved yet, leaves, or is switched off"
+                        )
+                wanted = list(dict.fromkeys(chosen))
+            else:
+                wanted = sorted(rows)
+        return self._round(wanted, repair, dry_run, who, told)
+
+    def due(self, limit: int = 1000, *, who: str = "") -> Round:
+        """For a timer: the domains whose time has come, what is ours put back as settings have it, the operator told,
+        and figures shown.
+        """
+        with self._site.database.session() as session:
+            query = select(Domain.name).outerjoin(DriftLook, DriftLook.domain_id == Domain.id)
+            query = query.where(*_WATCHES, or_(DriftLook.due_at.is_(None), DriftLook.due_at <= self._now()))
+            names = list(session.scalars(query.order_by(DriftLook.due_at, Domain.id).limit(limit)))
+        done = self._round(names, None, False, who, None)
+        self._tell(done)
+        self._show(done)
+        return done
+
+    # -- a round --------------------------------------------------------------------------------------------------
+
+    def _round(self, names: Sequence[str], repair: bool | None, dry_run: bool, who: str, told: Told | None) -> Round:
+        done, began = Round(), time.monotonic()
+        for start in range(0, len(names), BATCH):
+            batch = names[start : start + BATCH]
+            self._batch(batch, done, repair, dry_run, who)
+            if told is not None:
+                told(start + len(batch), len(names))
+        done.seconds = time.monotonic() - began
+        return done
+
+    def _batch(self, names: Sequence[str], done: Round, repair: bool | None, dry_run: bool, who: str) -> None:
+        seen = self._see(names)
+        done.looked += len(seen)
+        done.asked += sum(one.asked for one in seen)
+        now = self._now()
+        mends: list[tuple[_Row, Planned]] = []
+        with self._site.database.change() as session:
+            there = set(session.scalars(select(Domain.id).where(Domain.id.in_([one.row.id for one in seen]))))
+            for one in seen:
+                if one.row.id not in there:
+                    continue  # removed meanwhile
+                cases = _follow(session, one.row.id, one.look, now)
+                plans = [part.plan for part in one.parts if part.plan is not None]
+                stood = drift.remembered(one.row.stood, one.look, plans)
+                _note(session, one, stood, now, self._due(one.row, cases, now))
+                if one.row.repair if repair is None else repair:
+                    mends += [(one.row, part) for part in _mends(one.parts, cases, word=repair is True)]
+            if seen and (host := self._host(seen)) is not None:
+                _follow(session, None, host, now)
+        self._mend(mends, done, now, who, dry_run=dry_run)
+
+    def _due(self, row: _Row, cases: Iterable[Case], now: float) -> float:
+        return drift.due(row.name, cases, self._site.config.domains.watch_every, now)
+
+    def _see(self, names: Sequence[str]) -> list[_Seen]:
+        with self._site.database.session() as session:
+            rows = {row.name: row for row in _watched(session, names)}
+            ids = [row.id for row in rows.values()]
+            query = select(DriftLook.domain_id, DriftLook.stood).where(DriftLook.domain_id.in_(ids))
+            looks = {key: value for key, value in session.execute(query)}
+        if not rows:
+            return []
+        parts: dict[str, list[Planned]] = {}
+        for one in domain_plan.plan(self._site, list(rows), servers_port=self._port):
+            parts.setdefault(one.domain, []).append(one)
+        store = Store(Path(self._site.config.state))
+        found = []
+        for name, row in rows.items():
+            known = _Row(row.id, name, frozenset(looks.get(row.id, "").splitlines()), self._repairs(row))
+            looked = [self._look(part, known.stood) for part in parts[name]]
+            look = drift.together(looked)
+            if (held := store.read(name)) is not None:
+                look = replace(look, found=(*look.found, *self._ending(held.not_after, name)))
+            asked = sum(part.snapshot.asked for part in parts[name] if part.snapshot)
+            found.append(_Seen(known, tuple(parts[name]), look, asked))
+        return found
+
+    def _look(self, part: Planned, stood: frozenset[str]) -> Look:
+        if part.plan is None or part.snapshot is None or part.facts is None:
+            return drift.away(str(part.error))
+        return drift.see(part.facts, part.plan, part.snapshot, part.owned, stood, merged=part.merged)
+
+    def _ending(self, not_after: float, subject: str) -> list[drift.Found]:
+        return drift.ending(not_after, self._site.config.certificates.ending_days, self._now(), subject)
+
+    def _host(self, seen: Sequence[_Seen]) -> Look | None:
+        """What is about this host: told by the first plan of a run (see admin.domain_plan)."""
+        facts = next((part.facts for one in seen for part in one.parts if part.facts and part.facts.reverse), None)
+        look = drift.reverse(facts) if facts is not None else Look((), deaf=bool(self._site.config.dns.addresses))
+        with suppress(OSError, ValueError):
+            certificate = Path(self._site.config.tls.certificate).read_bytes()
+            ends_at = x509.load_pem_x509_certificate(certificate).not_valid_after_utc.timestamp()
+            look = replace(look, found=(*look.found, *self._ending(ends_at, self._site.config.host)))
+        return look
+
+    def _repairs(self, row: Domain) -> bool:
+        own = domain_facts.settings_of(row).repair
+        return own == "on" if own else self._site.config.domains.repair
+
+    # -- mending --------------------------------------------------------------------------------------------------
+
+    def _mend(self, mends: Sequence[tuple[_Row, Planned]], done: Round, now: float, who: str, *, dry_run: bool) -> None:
+        if not mends:
+            return
+        if dry_run:
+            done.repaired += [f"{row.name}: {record}" for row, part in mends if part.plan for record in part.plan.add]
+            return
+        applied = domain_plan.apply(self._site, [part for _, part in mends])
+        with self._site.database.change() as session:
+            for (row, part), one in zip(mends, applied, strict=True):
+                if one.state != "done" or part.plan is None:
+                    done.failed.append(f"{row.name}: {one.error or 'its records are put in by hand'}")
+                    continue
+                records = [str(record) for record in part.plan.add]
+                done.repaired += [f"{row.name}: {record}" for record in records]
+                subjects = {f"{line.record.name} {line.record.type}" for line in part.plan.lines if line.record}
+                rows = _findings(session, row.id)
+                for finding, case in zip(rows, drift.mended(map(_case, rows), subjects, now), strict=True):
+                    _write(finding, case)
+                audit.note(session, who, "domain drift repair", row.name, records=records)
+
+    # -- telling --------------------------------------------------------------------------------------------------
+
+    def _tell(self, done: Round) -> None:
+        """Before it is noted that the operator was told: who is told twice after a crash is told."""
+        settings, now = self._site.config.domains, self._now()
+        if not settings.alarm_to:
+            return
+        with self._site.database.session() as session:
+            rows = list(session.scalars(select(DriftFinding)))
+            names = {row.id: shown_domain(row.name) for row in session.scalars(select(Domain))}
+        cases = {row.id: _case(row) for row in rows}
+        untold = {row.id for row in rows if drift.news([cases[row.id]], now)}
+        last = max((row.told_at for row in rows if row.told_at is not None), default=None)
+        if not drift.mail_is_due([cases[one] for one in untold], last, now):
+            return
+        from postane.admin.domain_alarm import send
+
+        told = [(self._name(row, names), cases[row.id]) for row in rows if row.id in untold]
+        old = sum(case.open for key, case in cases.items() if key not in untold)
+        try:
+            send(self._site.config, told, old, now)
+        except (NotFoundError, OSError) as error:
+            done.failed.append(f"nobody could be told: {error}")
+            return
+        with self._site.database.change() as session:
+            for row in session.scalars(select(DriftFinding).where(DriftFinding.id.in_(untold))):
+                row.told_at = now
+        done.told = True
+
+    def _name(self, row: DriftFinding, names: dict[int, str]) -> str:
+        return self._site.config.host if row.domain_id is None else names[row.domain_id]
+
+    def _show(self, done: Round) -> None:
+        """Figures of a process that ends at once: see observe.scrape."""
+        with self._site.database.session() as session:
+            cases = [_case(row) for row in session.scalars(select(DriftFinding).where(DriftFinding.ended_at.is_(None)))]
+            watched = len(_watched(session))
+        metrics, opened = Metrics(), Counter(case.kind for case in cases if case.open)
+        for kind in Drift:
+            text = "Findings of the comparison with the world that are open"
+            metrics.gauge("postane_drift_findings", text, opened[kind], kind=kind)
+        pending = sum(case.pending for case in cases)
+        metrics.gauge("postane_drift_pending", "Findings that have to be seen once more", pending)
+        metrics.gauge("postane_drift_domains", "Domains that are compared with the world", watched)
+        metrics.gauge("postane_drift_round_at", "When the last round ended, seconds since the epoch", self._now())
+        metrics.gauge("postane_drift_round_seconds", "How long the last round took", done.seconds)
+        metrics.count("postane_drift_looks", "Domains looked at", done.looked)
+        metrics.count("postane_drift_questions", "Questions to name servers about them", done.asked)
+        text = "Records put back"
+        metrics.count("postane_drift_repairs", text, len(done.repaired), outcome="done")
+        metrics.count("postane_drift_repairs", text, len(done.failed), outcome="failed")
+        with suppress(OSError):  # no figure is worth a round
+            scrape.keep(Path(self._site.config.runtime) / scrape.FOLDER, WORKER, metrics)
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _known(self, session: Session, names: Iterable[str]) -> None:
+        wanted = list(names)
+        found = set(session.scalars(select(Domain.name).where(Domain.name.in_(wanted))))
+        for name in wanted:
+            if name not in found:
+                hint = f"postane domain add {shown_domain(name)}"
+                raise NotFoundError(f"{shown_domain(name)} is not hosted here", hint=hint)
+
+    def _cases(self, session: Session, chosen: set[str] | None) -> list[tuple[str, Case]]:
+        query = select(DriftFinding, Domain.name).outerjoin(Domain, Domain.id == DriftFinding.domain_id)
+        query = query.order_by(Domain.name, DriftFinding.first_seen, DriftFinding.id)
+        return [
+            (self._site.config.host if name is None else shown_domain(name), _case(row))
+            for row, name in session.execute(query)
+            if chosen is None or name in chosen
+        ]
+
+    def _view(self, name: str, case: Case) -> FindingView:
+        repaired = case.ended_at is not None and case.repaired_at == case.ended_at
+        standing = "open" if case.open else "pending" if case.pending else "repaired" if repaired else "over"
+        return FindingView(
+            name,
+            case.kind,
+            case.subject,
+            standing,
+            what(case),
+            todo(case, name),
+            case.first_seen,
+            case.last_seen,
+            case.repairs,
+            case.repaired_at,
+            case.ended_at,
+            case.told_at,
+        )
+
+
+_WATCHES = (Domain.active, Domain.state.in_(WATCHED))
+
+
+def _watched(session: Session, names: Sequence[str] | None = None) -> list[Domain]:
+    query = select(Domain).where(*_WATCHES).order_by(Domain.name)
+    return list(session.scalars(query if names is None else query.where(Domain.name.in_(names))))
+
+
+def _mends(parts: Iterable[Planned], cases: Sequence[Case], *, word: bool) -> Iterable[Planned]:
+    for part in parts:
+        if part.plan is not None and (plan := drift.mend(part.plan, cases, word=word)) is not None:
+            yield replace(part, plan=plan)
+
+
+def _findings(session: Session, domain_id: int | None) -> list[DriftFinding]:
+    of = DriftFinding.domain_id.is_(None) if domain_id is None else DriftFinding.domain_id == domain_id
+    return list(session.scalars(select(DriftFinding).where(of).order_by(DriftFinding.id)))
+
+
+def _follow(session: Session, domain_id: int | None, look: Look, now: float) -> list[Case]:
+    """What is kept of a domain, or of the host, after a look; written."""
+    rows = {row.id: row for row in _findings(session, domain_id)}
+    after = drift.follow(map(_case, rows.values()), look, now)
+    for case in after:
+        row = rows.pop(case.id, None)
+        if row is None:
+            row = DriftFinding(domain_id=domain_id, kind=str(case.kind), subject=case.subject)
+            session.add(row)
+        _write(row, case)
+    for row in rows.values():
+        session.delete(row)
+    return after
+
+
+def _note(session: Session, one: _Seen, stood: Iterable[str], now: float, due_at: float) -> None:
+    row = session.get(DriftLook, one.row.id)
+    if row is None:
+        row = DriftLook(domain_id=one.row.id)
+        session.add(row)
+    row.looked_at, row.due_at = now, due_at
+    row.stood, row.asked = "\n".join(sorted(stood)), one.asked
+
+
+def _case(row: DriftFinding) -> Case:
+    return Case(
+        Drift(row.kind),
+        row.subject,
+        row.data,
+        row.first_seen,
+        row.last_seen,
+        row.looks,
+        row.seen,
+        row.ours,
+        row.repairs,
+        row.repaired_at,
+        row.ended_at,
+        row.told_at,
+        row.id,
+    )
+
+
+def _write(row: DriftFinding, case: Case) -> None:
+    row.data, row.first_seen, row.last_seen = case.data, case.first_seen, case.last_seen
+    row.looks, row.seen, row.ours, row.repairs = case.looks, case.seen, case.ours, case.repairs
+    row.repaired_at, row.ended_at, row.told_at = case.repaired_at, case.ended_at, case.told_at
