@@ -314,18 +314,25 @@ class Authority:
             raise
         except messages.Error as error:
             raise self._refusal(error) from error
-        except requests.exceptions.SSLError as error:
-            raise ServiceMissingError(
-                f"the certificate of {self.place.directory} itself is not to be trusted: {_root(error)}",
-                hint="is this host's clock right, and is certificates.ca_bundle the authority's root?",
-            ) from error
-        except (requests.exceptions.RequestException, OSError) as error:
+        except requests.exceptions.RequestException as error:
+            raise self._absence(error) from error
+        except OSError as error:
             raise ServiceMissingError(f"{self.place.directory} does not answer: {_root(error)}") from error
-        except (errors.Error, JoseError, ValueError, KeyError, TypeError) as error:
+        except (errors.Error, JoseError, ValueError, KeyError, TypeError, AttributeError) as error:
             # What is no ACME: the error page of a proxy, an authority in trouble.
             raise ServiceMissingError(
                 f"{self.place.directory} gives no answer that can be read: {error!r:.300}"
             ) from error
+
+    def _absence(self, error: requests.exceptions.RequestException) -> PostaneError:
+        if isinstance(error, requests.exceptions.SSLError):
+            return ServiceMissingError(
+                f"the certificate of {self.place.directory} itself is not to be trusted: {_root(error)}",
+                hint="is this host's clock right, and is certificates.ca_bundle the authority's root?",
+            )
+        if isinstance(error, ValueError):  # what it says is no JSON
+            return ServiceMissingError(f"{self.place.directory} gives no answer that can be read: {error!r:.300}")
+        return ServiceMissingError(f"{self.place.directory} does not answer: {_root(error)}")
 
     def _refusal(self, error: messages.Error) -> PostaneError:
         if _code(error) == "rateLimited":
