@@ -153,3 +153,38 @@ def test_unfit_python_is_refused(python: str) -> None:
     done = subprocess.run([sys.executable, SCRIPT, "--python", python], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "3.11 or newer" in done.stderr
+
+
+def test_name_follows_extra_packages(wheelhouse: ModuleType) -> None:
+    targets = [("3.13", "x86_64"), ("3.13", "x86_64", ["octodns-desec"]), ("3.13", "x86_64", ["octodns-desec==1.3"])]
+    assert len({wheelhouse.manifest_path(*target) for target in targets}) == 3
+    assert wheelhouse.manifest_path("3.13", "x86_64", []) == wheelhouse.manifest_path("3.13", "x86_64")
+
+
+def test_extra_packages_bring_only_what_the_lock_has_not(wheelhouse: ModuleType) -> None:
+    known = "idna==3 \\\n    --hash=sha256:a\nrequests==2 ; python_version < '4' \\\n    --hash=sha256:b\n"
+    found = "fqdn==1 \\\n    --hash=sha256:c\nidna==3 \\\n    --hash=sha256:a\noctodns==1.22 \\\n    --hash=sha256:d\n"
+    assert wheelhouse.beyond(found, known) == (
+        "fqdn==1 \\\n    --hash=sha256:c\noctodns==1.22 \\\n    --hash=sha256:d\n"
+    )
+    assert wheelhouse.beyond(known, known) == ""
+
+
+@pytest.mark.parametrize("word", ["-e", "a b", "a;b", "./a", "https://a.test/a.whl", "a==1 --index-url=x", ""])
+def test_an_extra_package_is_a_name(
+    wheelhouse: ModuleType, word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["wheelhouse", f"--extra={word}"])
+    with pytest.raises(SystemExit):
+        wheelhouse.arguments()
+    assert "a package's name is needed" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["wheelhouse", "--extra=b>=1,<2", "--extra=a==1.0", "--extra=a==1.0"])
+    assert wheelhouse.arguments().extra == ["a==1.0", "b>=1,<2"]
+
+
+def test_a_wheel_with_a_long_name_is_packed(wheelhouse: ModuleType, tmp_path: Path) -> None:
+    wheel = tmp_path / f"a-1-cp311-cp311-{'manylinux_2_17_x86_64.' * 6}whl"
+    wheel.write_bytes(b"x")
+    wheelhouse.pack(tmp_path / "one.tar", [wheel])
+    with tarfile.open(tmp_path / "one.tar") as tar:
+        assert f"wheels/{wheel.name}" in tar.getnames()
