@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 
 NOERROR, SERVFAIL, NXDOMAIN = 0, 2, 3
-_TYPES = {"A": 1, "PTR": 12, "MX": 15, "TXT": 16}
+_TYPES = {"A": 1, "NS": 2, "PTR": 12, "MX": 15, "TXT": 16}
 _TTL = 3600  # seconds; negative answers too, by the SOA (RFC 2308)
 _SOA = b"\0" + struct.pack("!HHIH", 6, 1, _TTL, 22) + b"\0\0" + struct.pack("!IIIII", 1, _TTL, _TTL, _TTL, _TTL)
 
@@ -20,7 +20,7 @@ Records = Mapping[tuple[str, str], Sequence[str]]
 class NameServer:
     """Answers with one RCODE (RFC 1035 section 4.1.1) from a thread, until it is closed; what is in `records` better.
 
-    `records` by (name, type), each a list of texts; types are A, PTR, MX and TXT.
+    `records` by (name, type), each a list of texts; types are A, NS, PTR, MX and TXT.
     """
 
     def __init__(self, rcode: int, port: int = 0, *, host: str = "127.0.0.1", records: Records | None = None) -> None:
@@ -75,7 +75,7 @@ def _answers(kind: str, texts: Sequence[str]) -> tuple[int, bytes]:
         match kind:
             case "A":
                 data = ipaddress.IPv4Address(text).packed
-            case "PTR":
+            case "NS" | "PTR":
                 data = _wire(text)
             case "MX":
                 data = struct.pack("!H", 10) + _wire(text)

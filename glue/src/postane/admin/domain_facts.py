@@ -25,7 +25,7 @@ from postane.directory.key import Key
 from postane.dns.records import Record
 from postane.domains.desired import Facts, Service, tlsa_data
 from postane.domains.kinds import Kind, chosen
-from postane.domains.life import State, mail_state
+from postane.domains.life import OldMx, State, mail_state
 from postane.domains.plan import Owned
 from postane.storage.schema import DkimKey, Domain, OwnedRecord
 
@@ -88,8 +88,7 @@ def known(site: Site, names: Sequence[str] | None) -> list[Known]:
             Known(
                 row.id,
                 _facts(site, row, keys[row.id], tlsa),
-                # What proves a claim is put in by the owner: never by us, not even where the zone is ours to write.
-                "manual" if row.state == State.CLAIMED else row.dns_target,
+                target_of(row),
                 tuple(map(_owned, owned[row.id])),
             )
             for row in rows
@@ -108,22 +107,42 @@ def set_own(
     site: Site, row: Domain, target: str | None, kinds: Iterable[str] | None, settings: dict[str, object]
 ) -> Change[DomainDns]:
     """As `change`, of a row in a transaction of the caller's; a row that is refused stays as it is."""
+    before = own_of(row)
+    after = merged_own(site, before, target, kinds, settings)
+    if after != before:
+        row.settings = msgspec.json.encode(after.settings).decode()
+        row.dns_target, row.kinds = after.target, " ".join(after.kinds)
+    return Change(after != before, after)
+
+
+def merged_own(
+    site: Site, before: DomainDns, target: str | None, kinds: Iterable[str] | None, settings: dict[str, object]
+) -> DomainDns:
+    """What a domain has of its own once this is set. Raises as `change`."""
     if target and target not in site.config.dns.targets and target not in ("knot", "manual"):
         raise ConfigError(
             f"dns.targets has no {target!r}", hint=f"it has {', '.join(site.config.dns.targets) or 'none'}"
         )
-    words = None if kinds is None else sorted(chosen(kinds)) if (kinds := list(kinds)) else []
-    before = _view(row)
+    words = before.kinds if kinds is None else tuple(sorted(chosen(kinds)) if (kinds := list(kinds)) else [])
     try:
         merged = msgspec.convert(msgspec.to_builtins(before.settings) | settings, Settings)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{row.name}: {error}") from error
+        raise ConfigError(f"{before.domain}: {error}") from error
     _spf(merged.spf)
-    row.settings = msgspec.json.encode(merged).decode()
-    row.dns_target = row.dns_target if target is None else target
-    row.kinds = row.kinds if words is None else " ".join(words)
-    after = _view(row)
-    return Change(after != before, after)
+    return DomainDns(before.domain, before.target if target is None else target, words, merged)
+
+
+def foreseen(site: Site, row: Domain) -> Known:
+    """What would be known of a domain that is in no database yet; it has no keys."""
+    return Known(0, _facts(site, row, (), _tlsa(site)), target_of(row), ())
+
+
+def target_of(row: Domain) -> str:
+    """Where its records are put; "" is the default.
+
+    What proves a claim is put in by the owner: never by us, not even where the zone is ours to write.
+    """
+    return "manual" if row.state == State.CLAIMED else row.dns_target
 
 
 def lies_in(name: str, zone: str) -> bool:
@@ -204,6 +223,7 @@ def _facts(site: Site, row: Domain, keys: Iterable[DkimKey], tlsa: tuple[str, ..
         services=tuple(services),
         pacc=pacc.digest_text(setup),
         ttl=own.ttl or defaults.ttl,
+        moving=bool(msgspec.json.decode(row.old_mx or "{}", type=OldMx).hosts),
     )
 
 
@@ -241,5 +261,6 @@ def _owned(row: OwnedRecord) -> Owned:
     return Owned(Record(row.name, row.type, row.data, row.ttl), Kind(row.kind), tuple(row.words.split()))
 
 
-def _view(row: Domain) -> DomainDns:
+def own_of(row: Domain) -> DomainDns:
+    """Raises ConfigError where it cannot be read."""
     return DomainDns(row.name, row.dns_target, tuple(row.kinds.split()), settings_of(row))
