@@ -6,18 +6,18 @@ transaction; what follows from it is written only if the domain is still as it w
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import msgspec
-from sqlalchemy import func, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from postane.admin import audit, domain
 from postane.admin.domain import tenant_row
+from postane.admin.domain_deeds import POLICIES, Deed, carry_out, failed
+from postane.admin.domain_facts import set_own
+from postane.admin.domain_look import Known, Looker
 from postane.admin.domain_stage import (
     ClaimView,
     LifeView,
@@ -35,44 +35,15 @@ from postane.admin.domain_stage import (
 from postane.admin.names import domain_name, own_domain
 from postane.admin.site import Change, Site, hosted_domain
 from postane.admin.tenant import tenant_name
-from postane.config.model import Dns
-from postane.core.address import normal_domain, shown_domain
+from postane.core.address import shown_domain
 from postane.core.errors import ConflictError, NotFoundError, TemporaryError, UsageError
 from postane.core.ports import Now
 from postane.directory.dkim_keys import make_keys
-from postane.dns.authority import Authority
-from postane.dns.resolver import Resolver
 from postane.domains import life as rules
 from postane.domains.life import Life, Observation, Proof, State, Step
-from postane.domains.observe import Asked, observe, try_path
-from postane.domains.world import World
-from postane.filters.auth.public_suffix import by_list
 from postane.storage.schema import Account, Alias, Claim, Domain, Tenant
 
-_SERVER_SECONDS = 3.0  # for one question to one server
-_AT_ONCE = 50  # domains that are looked at
 REFUSALS = ("4xx", "5xx")
-
-
-class _Wishes(msgspec.Struct):
-    """What is read of a domain's own settings; the rest is for others."""
-
-    dmarc: str = ""
-    mta_sts: str = ""
-    delegation: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A domain as it was read, before the look."""
-
-    id: int
-    name: str
-    life: Life
-    token: str
-    accounts: int
-    first: str
-    wishes: _Wishes
 
 
 class Desk:
@@ -82,6 +53,7 @@ class Desk:
         self._site = site
         self._now = now
         self._port = servers_port
+        self._looker = Looker(site, servers_port)
 
     # -- claims ---------------------------------------------------------------------------------------------------
 
@@ -142,14 +114,14 @@ class Desk:
         if rival is not None:
             assert tenant is not None
             return self._take_over(rival, tenant, force, who)
-        known = self._known(key)
+        known = self._looker.known(key)
         if known.life.state is not State.CLAIMED:
             return Change(False, self.show(key))
-        return self._go(known, self._look(known), "domain verify", who, word=False)
+        return self._go(known, self._looker.look(known), "domain verify", who, word=False)
 
     def _take_over(self, rival: Claim, tenant: str, force: bool, who: str) -> Change[LifeView]:
         life = Life(State.CLAIMED, rival.created_at)
-        seen = self._look(_Known(0, rival.name, life, rival.token, 0, "", self._wishes(None)))
+        seen = self._looker.look(Known(0, rival.name, life, rival.token, 0, (), self._looker.wishes(None)))
         found = rules.step(life, seen, self._now())
         if found.to is None:
             raise ConflictError(f"{shown_domain(rival.name)} stays another tenant's: {found.holds}")
@@ -177,19 +149,23 @@ class Desk:
 
     # -- from state to state --------------------------------------------------------------------------------------
 
-    def advance(self, name: str, *, exported: bool = False, dry_run: bool = False, who: str = "") -> Change[LifeView]:
+    def advance(
+        self, name: str, *, exported: bool = False, dns: bool = True, dry_run: bool = False, who: str = ""
+    ) -> Change[LifeView]:
         """One step, with the operator's word, if nothing holds the domain; else `holds` of the answer says what.
 
-        `exported`: the operator's word too, that those who leave have their data.
+        `exported`: the operator's word too, that those who leave have their data. `dns`: with the records that the step
+        asks for, also those of a foreign MX; what could not be put in leaves the domain where it was.
         """
-        known = self._known(domain_name(name))
-        seen = replace(self._look(known), exported=exported)
-        return self._go(known, seen, "domain advance", who, word=True, dry_run=dry_run)
+        known = self._looker.known(domain_name(name))
+        seen = self._looker.look(known)
+        seen = replace(seen, exported=exported or seen.exported)
+        return self._go(known, seen, "domain advance", who, word=True, dns=dns, dry_run=dry_run)
 
     def look(self, name: str) -> LifeView:
         """Where it stands, and what holds it there as the world is now; no step is made."""
-        known = self._known(domain_name(name))
-        seen, now = self._look(known), self._now()
+        known = self._looker.known(domain_name(name))
+        seen, now = self._looker.look(known), self._now()
         life = rules.remember(known.life, seen, now)
         found = rules.step(life, seen, now)
         with self._site.database.change() as session:
@@ -198,8 +174,12 @@ class Desk:
             note_look(row, _ready(found), now)
             return life_view(session, row, found.actions if found.to is None else ())
 
-    def watch(self, limit: int = 500, who: str = "") -> list[Change[LifeView]]:
+    def watch(
+        self, limit: int = 500, who: str = "", *, dns: bool = True, dry_run: bool = False
+    ) -> list[Change[LifeView]]:
         """Looks at the domains whose time has come, and leads on those that nothing holds and that need no word.
+
+        `dns`: with their records. `dry_run`: only those that would be led on, and nothing is written.
 
         What another command changes meanwhile is left to the next time.
         """
@@ -207,21 +187,23 @@ class Desk:
             query = select(Domain.name).where(Domain.state.not_in((State.SUSPENDED, State.REMOVED)), Domain.active)
             due = or_(Domain.check_again_at.is_(None), Domain.check_again_at <= self._now())
             names = list(session.scalars(query.where(due).order_by(Domain.check_again_at, Domain.id).limit(limit)))
-        several: list[_Known] = []
+        several: list[Known] = []
         for name in names:
             with suppress(NotFoundError):
-                several.append(self._known(name))
+                several.append(self._looker.known(name))
         done: list[Change[LifeView]] = []
-        quiet: list[tuple[_Known, Life, Step]] = []
+        quiet: list[tuple[Known, Life, Step]] = []
         now = self._now()
-        for known, seen in zip(several, self._looks(several), strict=True):
+        for known, seen in zip(several, self._looker.looks(several), strict=True):
             life = rules.remember(known.life, seen, now)
             found = rules.step(life, seen, now)
-            if found.to is None:
+            if found.to is None and not (dns and _wanted(found, seen, life, word=False)):
                 quiet.append((known, life, found))
                 continue
             with suppress(TemporaryError, NotFoundError):
-                done.append(self._go(known, seen, "domain watch", who, word=False))
+                done.append(self._go(known, seen, "domain watch", who, word=False, dns=dns, dry_run=dry_run))
+        if dry_run:
+            return done
         # In one: each change of the directory makes all who read it forget what they know.
         with self._site.database.change() as session:
             for known, life, found in quiet:
@@ -242,20 +224,30 @@ class Desk:
             aliases = counts(session, Alias)
             return [view_with(row, accounts.get(row.id, 0), aliases.get(row.id, 0)) for row in session.scalars(query)]
 
-    def rollback(self, name: str, who: str = "", why: str = "") -> Change[LifeView]:
-        """One step back. Raises ConflictError where there is none."""
-        with self._site.database.change() as session:
-            row = hosted_domain(session, domain_name(name))
-            life = life_of(row)
-            back = rules.rollback(life, self._now())
-            if back is None:
-                raise ConflictError(
-                    f"{shown_domain(row.name)} is {life.state}: there is no step back",
-                    hint=f"postane domain remove {shown_domain(row.name)}",
-                )
-            return Change(
-                True, self._put(session, row, back, "domain rollback", who, why, rules.taken_back(life.state))
+    def rollback(
+        self, name: str, who: str = "", why: str = "", *, dns: bool = True, dry_run: bool = False
+    ) -> Change[LifeView]:
+        """One step back, records first: an MX of before is there again while the mail is still taken here.
+
+        Raises ConflictError where there is none.
+        """
+        known = self._looker.known(domain_name(name))
+        back = rules.rollback(known.life, self._now())
+        if back is None:
+            raise ConflictError(
+                f"{shown_domain(known.name)} is {known.life.state}: there is no step back",
+                hint=f"postane domain remove {shown_domain(known.name)}",
             )
+        actions = rules.taken_back(known.life.state)
+        deeds = self._deeds(known, back.state, actions if dns else (), known.life, dry_run=dry_run)
+        if dry_run:
+            return Change(True, replace(self.show(name), state=back.state, actions=actions, deeds=deeds, stepped=True))
+        if error := failed(deeds):
+            return self._held(known, known.life, error, deeds)
+        with self._site.database.change() as session:
+            row = self._unchanged(session, known)
+            view = self._put(session, row, back, "domain rollback", who, why, actions)
+        return Change(True, replace(view, deeds=deeds, stepped=True))
 
     def suspend(self, name: str, refusal: str = "4xx", who: str = "", why: str = "") -> Change[LifeView]:
         """No mail, told `refusal` to who sends it, and no logins. Raises UsageError, ConflictError."""
@@ -295,88 +287,101 @@ class Desk:
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    def _known(self, key: str) -> _Known:
-        with self._site.database.session() as session:
-            row = hosted_domain(session, key)
-            accounts = select(Account.address).where(Account.domain_id == row.id, Account.active)
-            first = session.scalar(accounts.order_by(Account.id).limit(1)) or ""
-            count = session.scalar(select(func.count()).select_from(accounts.subquery())) or 0
-            return _Known(row.id, row.name, life_of(row), row.token, count, first, self._wishes(row))
-
-    def _wishes(self, row: Domain | None) -> _Wishes:
-        own = msgspec.json.decode(row.settings, type=_Wishes) if row is not None else _Wishes()
-        config = self._site.config
-        return _Wishes(
-            own.dmarc or config.domains.dmarc,
-            own.mta_sts or config.clients.mta_sts,
-            own.delegation or config.domains.delegation,
-        )
-
-    def _look(self, known: _Known) -> Observation:
-        return self._looks([known])[0]
-
-    def _looks(self, several: Sequence[_Known]) -> list[Observation]:
-        """All at once, within bounds; what is known of the servers of top-level domains is asked for once."""
-        config = self._site.config
-        ours = frozenset({normal_domain(config.host)})
-
-        async def look() -> list[Observation]:
-            resolver = Resolver(config.dns)
-            others = [Resolver(Dns(nameservers=(one,), timeout=config.dns.timeout)) for one in config.domains.resolvers]
-            authority = Authority(_SERVER_SECONDS, self._port)
-            world = World(resolver, authority, by_list(config.state), seconds=config.domains.look_timeout)
-            turns = asyncio.Semaphore(_AT_ONCE)
-
-            async def one(known: _Known) -> Observation:
-                token = known.token if known.life.state is State.CLAIMED else ""
-                asked = Asked(known.name, token, ours, known.wishes.delegation)
-                async with turns:
-                    return await observe(world, [one.ask for one in (resolver, *others)], asked)
-
-            return await asyncio.gather(*map(one, several))
-
-        return [self._whole(known, seen) for known, seen in zip(several, asyncio.run(look()), strict=True)]
-
-    def _whole(self, known: _Known, seen: Observation) -> Observation:
-        """With what the world does not know."""
-        seen = replace(seen, accounts=known.accounts, dmarc=known.wishes.dmarc, mta_sts=known.wishes.mta_sts)
-        if known.life.state is State.SHADOW and known.first:
-            path, why = try_path(*_door(self._site.config.smtp.listen.smtp), known.first)
-            seen = replace(seen, path=path, path_why=why)
-        return seen
-
     def _go(
-        self, known: _Known, seen: Observation, verb: str, who: str, *, word: bool, dry_run: bool = False
+        self,
+        known: Known,
+        seen: Observation,
+        verb: str,
+        who: str,
+        *,
+        word: bool,
+        dns: bool = True,
+        dry_run: bool = False,
     ) -> Change[LifeView]:
-        """Makes the step that `seen` allows, and notes what holds the domain now."""
+        """Makes the step that `seen` allows, with what it asks for at the domain's DNS, and notes what holds it now."""
         now = self._now()
         before = rules.remember(known.life, seen, now)
         found = rules.step(before, seen, now, word=word)
+        wanted = _wanted(found, seen, before, word=word) if dns else ()
         if dry_run:
+            deeds = self._deeds(known, found.to or before.state, wanted, before, dry_run=True)
             with self._site.database.session() as session:
                 view = life_view(session, self._unchanged(session, known), found.actions)
-            told = _ready(found)
-            to = found.to or known.life.state
-            return Change(found.to is not None, replace(view, state=to, holds=told.holds))
-        if found.to is State.REMOVED:
-            view = self.show(known.name)
-            domain.remove(self._site, known.name, force=True, who=who, why="it has left")
-            return Change(True, replace(view, state=State.REMOVED, actions=found.actions))
+            view = replace(view, state=found.to or known.life.state, holds=_ready(found).holds, deeds=deeds)
+            return Change(found.to is not None or bool(deeds), replace(view, stepped=found.to is not None))
+        if found.to is None:
+            return self._stay(known, before, found, wanted, verb, who)
+        # Records first: killed in between, the same step is made again. But a domain takes its mail before it is led
+        # here; there the MX is asked for again by the state itself.
+        late = found.to is State.CUTOVER
+        deeds = () if late else self._deeds(known, found.to, wanted, before)
+        if (error := failed(deeds)) or found.to is State.REMOVED:
+            return self._held(known, before, error, deeds) if error else self._removed(known, found, deeds, who)
         with self._site.database.change() as session:
             row = self._unchanged(session, known)
-            if found.to is None:
-                write(row, before)
-                note_look(row, found, now)
-                return Change(False, life_view(session, row, found.actions))
             life = rules.moved(before, found.to, now, found.proof)
             write(row, life)
             if found.to is State.VERIFIED:
                 make_keys(session, row, self._site.config.state, self._site.config.dkim.selector_prefix)
             note_look(row, _ready(rules.step(life, seen, now)), now)
             audit.note(session, who, verb, row.name, state=found.to, before=before.state, proof=found.proof)
-            return Change(True, life_view(session, row, found.actions))
+            view = life_view(session, row, found.actions)
+        if late and failed(deeds := self._deeds(known, found.to, wanted, before)):
+            error = failed(deeds)
+            with self._site.database.change() as session:
+                audit.note(session, who, verb, known.name, state=before.state, before=found.to, why=error)
+            return self._held(replace(known, life=life), before, error, deeds)
+        return Change(True, replace(view, deeds=deeds, stepped=True))
 
-    def _unchanged(self, session: Session, known: _Known) -> Domain:
+    def _stay(
+        self, known: Known, life: Life, found: Step, wanted: tuple[rules.Action, ...], verb: str, who: str
+    ) -> Change[LifeView]:
+        """It stays where it is, and what is asked for there is done: an MX made ready, a policy made stricter."""
+        now, before = self._now(), life
+        policies = {key: value for one in wanted for key, value in POLICIES.get(one, {}).items()}
+        settings = ""
+        if policies:  # the policy that we serve is the new one before its record says so (RFC 8461 section 5.1)
+            with self._site.database.change() as session:
+                row = self._unchanged(session, known)
+                settings = row.settings
+                set_own(self._site, row, None, None, policies)
+                life = replace(life, since=now)  # from now on reports are about the new policy
+                write(row, life)
+                audit.note(session, who, verb, row.name, state=life.state, **policies)
+                known = replace(known, life=life)
+        deeds = self._deeds(known, life.state, wanted, life)
+        if error := failed(deeds):
+            return self._held(known, before, error, deeds, settings)
+        with self._site.database.change() as session:
+            row = self._unchanged(session, known)
+            write(row, life)
+            note_look(row, found, now)
+            view = replace(life_view(session, row, found.actions), deeds=deeds)
+        return Change(bool(policies) or any(one.state == "done" for one in deeds), view)
+
+    def _held(
+        self, known: Known, life: Life, error: str, deeds: tuple[Deed, ...], settings: str = ""
+    ) -> Change[LifeView]:
+        """By its DNS, which did not take what a step asks for: it is where it was (`life`, and its own `settings`)."""
+        now = self._now()
+        with self._site.database.change() as session:
+            row = self._unchanged(session, known)
+            write(row, life)
+            row.settings = settings or row.settings
+            note_look(row, Step(None, f"its records could not be changed: {error}", now + rules.SOON), now)
+            return Change(False, replace(life_view(session, row), deeds=deeds))
+
+    def _removed(self, known: Known, found: Step, deeds: tuple[Deed, ...], who: str) -> Change[LifeView]:
+        view = self.show(known.name)
+        domain.remove(self._site, known.name, force=True, who=who, why="it has left")
+        return Change(True, replace(view, state=State.REMOVED, actions=found.actions, deeds=deeds, stepped=True))
+
+    def _deeds(
+        self, known: Known, state: State, actions: tuple[rules.Action, ...], life: Life, *, dry_run: bool = False
+    ) -> tuple[Deed, ...]:
+        return carry_out(self._site, known.name, state, actions, life.old_mx, dry_run=dry_run, servers_port=self._port)
+
+    def _unchanged(self, session: Session, known: Known) -> Domain:
         row = hosted_domain(session, known.name)
         if row.id != known.id or life_of(row) != known.life:
             raise TemporaryError(f"another command has just changed {shown_domain(row.name)}", hint="try again")
@@ -414,15 +419,19 @@ class Desk:
         return life_view(session, row, actions)
 
 
-def _door(listen: tuple[str, ...]) -> tuple[str, int]:
-    """Where a peer on this host reaches the first of our doors."""
-    host, _, port = (listen[0] if listen else "[::]:25").rpartition(":")
-    host = host.strip("[]")
-    return {"0.0.0.0": "127.0.0.1", "::": "::1", "*": "::1", "": "::1"}.get(host, host), int(port)  # noqa: S104
-
-
 def _ready(found: Step) -> Step:
     """A step that could be made is told as what is waited for."""
     if found.to is None:
         return found
     return replace(found, to=None, holds=f"nothing holds it: `domain advance` leads to {found.to}")
+
+
+def _wanted(found: Step, seen: Observation, life: Life, *, word: bool) -> tuple[rules.Action, ...]:
+    """What is carried out now. An MX that is another's is touched by the operator's word alone."""
+    if found.to is not None:
+        return found.actions
+    if not word:
+        return tuple(one for one in found.actions if one in POLICIES)
+    if life.state is State.HARDENED and seen.mx_ours:
+        return (*found.actions, rules.Action.PUBLISH)  # heals what an earlier run could not finish
+    return found.actions

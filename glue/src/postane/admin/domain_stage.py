@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from postane.admin.domain import DomainView, view_of
+from postane.admin.domain_deeds import Deed
 from postane.core.address import shown_domain
 from postane.dns.records import text_of
 from postane.domains import life as rules
@@ -35,7 +36,8 @@ class ClaimView:
 class LifeView(DomainView):
     """`holds` is what held it at the last look (`checked_at`), a line for a person. Times are seconds since the epoch.
 
-    `actions` are what the last step asks for (domains.life.Action).
+    `actions` are what the last step asks for (domains.life.Action), `deeds` what was done about it at the domain's DNS;
+    `stepped`: this call has led the domain from one state to another.
     """
 
     state: str
@@ -46,7 +48,10 @@ class LifeView(DomainView):
     checked_at: float | None
     check_again_at: float | None
     old_mx: tuple[str, ...]
+    split: bool = False
     actions: tuple[str, ...] = ()
+    deeds: tuple[Deed, ...] = ()
+    stepped: bool = False
 
 
 def new_token() -> str:
@@ -122,5 +127,6 @@ def view_with(row: Domain, accounts: int, aliases: int, actions: Iterable[rules.
         checked_at=row.checked_at,
         check_again_at=row.check_again_at,
         old_mx=msgspec.json.decode(row.old_mx, type=OldMx).hosts,
+        split=row.split,
         actions=tuple(map(str, actions)),
     )

@@ -14,6 +14,8 @@ from postane.cli.site import site
 from postane.cli.who import who
 
 Name = Annotated[str, typer.Argument(help="The domain, as letters (müze.example) or as A-labels.")]
+NoDns = Annotated[bool, typer.Option("--no-dns", help="Leave the domain's records alone; say what is to do.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would come of it, change nothing.")]
 Why = Annotated[str, typer.Option("--why", help="The reason, for the audit log.")]
 
 # What the operator does about what a step asks for.
@@ -97,41 +99,51 @@ def advance(
     exported: Annotated[
         bool, typer.Option("--exported", help="Of one that leaves: its data has been handed over.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come of it, change nothing.")] = False,
+    no_dns: NoDns = False,
+    dry_run: DryRun = False,
     as_json: output.Json = False,
 ) -> None:
-    """Lead a domain one step on, if nothing holds it; exit 1 if something does.
+    """Lead a domain one step on, with the records that the step asks for, if nothing holds it; exit 1 if it stays.
+
+    Where its DNS is one that Postane writes, the MX is made ready in the shadow, and moved at the cutover.
 
     Example: `postane domain advance example.org --dry-run`
     """
-    done = Desk(site()).advance(name, exported=exported, dry_run=dry_run, who=who())
+    done = Desk(site()).advance(name, exported=exported, dns=not no_dns, dry_run=dry_run, who=who())
     _told(done.changed, done.item, as_json=as_json, would=dry_run)
-    if not done.changed:
+    if not done.item.stepped:
         raise typer.Exit(1)
 
 
 def watch(
     limit: Annotated[int, typer.Option(min=1, help="Domains that are looked at, at most.")] = 500,
+    no_dns: NoDns = False,
+    dry_run: DryRun = False,
     as_json: output.Json = False,
 ) -> None:
     """Look at the domains whose time for it has come; lead on those that nothing holds and that need no word.
 
-    For a timer: proofs, passed TTLs and switched MX records are seen by it.
+    For a timer: proofs, passed TTLs, switched MX records and others' reports are seen by it.
     """
-    done = Desk(site()).watch(limit, who())
+    done = Desk(site()).watch(limit, who(), dns=not no_dns, dry_run=dry_run)
     if as_json:
         output.json({"changed": any(one.changed for one in done), "items": [one.item for one in done]})
         return
     for one in done:
-        if one.changed:
-            _told(True, one.item, as_json=False)
-    typer.echo(f"{len(done)} looked at, {sum(one.changed for one in done)} led on")
+        if one.changed or one.item.deeds:
+            _told(one.changed, one.item, as_json=False, would=dry_run)
+    led = sum(one.item.stepped for one in done)
+    typer.echo(f"{led} would be led on" if dry_run else f"{len(done)} looked at, {led} led on")
 
 
-def rollback(name: Name, why: Why = "", as_json: output.Json = False) -> None:
-    """Take a domain one step back."""
-    done = Desk(site()).rollback(name, who(), why)
-    _told(done.changed, done.item, as_json=as_json)
+def rollback(
+    name: Name, why: Why = "", no_dns: NoDns = False, dry_run: DryRun = False, as_json: output.Json = False
+) -> None:
+    """Take a domain one step back; from the cutover with the MX of before. Exit 1 if its DNS does not take it."""
+    done = Desk(site()).rollback(name, who(), why, dns=not no_dns, dry_run=dry_run)
+    _told(done.changed, done.item, as_json=as_json, would=dry_run)
+    if not done.item.stepped:
+        raise typer.Exit(1)
 
 
 def suspend(
@@ -173,6 +185,22 @@ def _line(view: LifeView) -> str:
 
 
 def _deeds(view: LifeView) -> None:
+    """What was done at its DNS, and what is left to a person."""
+    for deed in view.deeds:
+        for record in deed.removed:
+            typer.secho(f"  - {record}", fg=typer.colors.RED)
+        for record in deed.added:
+            typer.secho(f"  + {record}", fg=typer.colors.GREEN)
+        typer.echo(
+            f"  {deed.zone} ({deed.target or 'no target'}): {deed.state}{f': {deed.error}' if deed.error else ''}"
+        )
+        for reason in deed.left:
+            typer.echo(f"  left to you: {reason}")
+        if deed.state == "manual" and deed.added:
+            take = " --take mx" if "switch-mx" in view.actions else ""
+            typer.echo(f"  by hand: postane domain letter {view.shown}{take}")
+    if view.deeds:
+        return
     for action in view.actions:
-        if deed := _DEEDS.get(action):
-            typer.echo(f"  to do: {deed.format(name=view.shown, old_mx=', '.join(view.old_mx) or 'where it was')}")
+        if words := _DEEDS.get(action):
+            typer.echo(f"  to do: {words.format(name=view.shown, old_mx=', '.join(view.old_mx) or 'where it was')}")

@@ -30,6 +30,7 @@ NOUNS = {
     "metrics": "What the processes of this host count.",
     "quarantine": "Suspect mail that is kept apart, and what to do about it.",
     "queue": "What waits, why, and what to do about it.",
+    "report": "What other servers report about hosted domains.",
     "senders": "Whose mail is refused, whose is trusted, and who may write.",
     "suffixes": "The public suffix list, by which organisations are told apart.",
     "tenant": "Whose domains they are.",

@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, ip_address
 from postane.clients.pacc import LABEL as PACC_LABEL
 from postane.dns.records import SERVICES, TTL, Record, text_data
 from postane.domains.kinds import ALL, DUE, Kind
+from postane.domains.life import MOVING_TTL, State
 from postane.domains.spf import VERSION, Ours
 
 VERIFICATION_NAME = "_postane-challenge"
@@ -52,8 +53,9 @@ class Facts:
     "reject"); `delegation` is the provider's zone that the customer's CNAMEs lead into, "" for records in the domain's
     own zone. `spf` says how our servers are named: "mx", "a", "include:NAME" or "ip". `issuers` are those of our
     certificates. `tlsa` is the data of the host's TLSA records. `token` is the proof that is waited for, "" if none.
-    `pacc` is the text that vouches for the PACC document. `reverse` tells for each address what name it has in the DNS,
-    None where that is not known.
+    `moving`: its mail was another's before, whose MX may come back as long as it is in cutover. `pacc` is the text that
+    vouches for the PACC document. `reverse` tells for each address what name it has in the DNS, None where that is not
+    known.
     """
 
     domain: str
@@ -75,6 +77,7 @@ class Facts:
     services: tuple[Service, ...] = CLIENT_SERVICES
     pacc: str = ""
     ttl: int = TTL
+    moving: bool = False
     reverse: tuple[tuple[str, tuple[str, ...] | None], ...] = ()
 
 
@@ -118,7 +121,10 @@ def desired(facts: Facts) -> list[Wanted]:
         (Kind.REVERSE, _reverse),
     )
     found = [wanted for kind, make in makers if kind in due for wanted in make(facts, kind)]
-    return [replace(one, record=replace(one.record, ttl=facts.ttl)) for one in found]
+    # A step back is seen as soon as the step was.
+    short = min(facts.ttl, MOVING_TTL) if facts.moving and facts.state == State.CUTOVER else facts.ttl
+    ttls = {Kind.MX: short}
+    return [replace(one, record=replace(one.record, ttl=ttls.get(one.kind, facts.ttl))) for one in found]
 
 
 def delegated(facts: Facts) -> list[Wanted]:

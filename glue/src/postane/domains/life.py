@@ -14,10 +14,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 LOW_TTL = 600  # seconds: an MX that may be switched is forgotten this soon
+MOVING_TTL = 300  # that of an MX which we lower, switch or bring back
 SOON, LATE = 60.0, 3600.0  # seconds between looks at what is waited for: the first, and the longest
 DAY = 86400.0
 REPORT_DAYS = 14  # how long a DMARC policy, or MTA-STS in testing, is watched before the next one
 ALIGNED = 0.98  # share of mail in the reports that has to be authentic before receivers are asked for more
+TLS_FAILED = 0.01  # share of sessions that may lack valid TLS when senders are told to insist on it
 
 
 class State(StrEnum):
@@ -83,14 +85,15 @@ _ACTIONS = {
 class OldMx:
     """What is remembered of the MX from before the cutover; times are seconds since the epoch.
 
-    `ttl`: the longest that may still be in caches. `low_since`: when its TTL was first seen to be low. `ours_since`:
-    when the domain's servers were first seen to name only us.
+    `data` is the records' (preference and name). `ttl`: the longest that may still be in caches. `low_since`: when
+    its TTL was first seen to be low. `ours_since`: when the domain's servers were first seen to name only us.
     """
 
     hosts: tuple[str, ...] = ()
     ttl: int = 0
     low_since: float | None = None
     ours_since: float | None = None
+    data: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +114,11 @@ class Observation:
     """What a look has seen. None always means: not known.
 
     `proof` is what the domain's own servers show; `resolvers` that were asked for it too have answered, and
-    `resolvers_agree` of them saw it. `mx` are the names that the servers give, `mx_ours` if there are no others than
-    ours, `mx_ttl` in seconds; of the `mx_asked` resolvers `mx_ours_at` name us. `path`: a mail would be taken at our
-    own door, else `path_why` not. `aligned` is the authentic share of the mail in the reports of `report_days`.
+    `resolvers_agree` of them saw it. `mx` are the names that the servers give, `mx_data` their records, `mx_ours` if
+    there are no others than ours, `mx_ttl` in seconds; of the `mx_asked` resolvers `mx_ours_at` name us. `path`: a mail
+    would be taken at our own door, else `path_why` not. `aligned` is the authentic share of the mail in the reports of
+    `report_days`, `tls_failed` that of sessions without the TLS that was asked for in those of `tls_days`; both since
+    the domain's policies were changed last.
     `trouble`: why what is not known is not known, or why there is no MX and can be none.
     """
 
@@ -132,8 +137,11 @@ class Observation:
     mta_sts: str = "testing"
     aligned: float | None = None
     report_days: float = 0.0
+    tls_failed: float | None = None
+    tls_days: float = 0.0
     exported: bool = False
     trouble: str = ""
+    mx_data: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +202,7 @@ def remember(life: Life, seen: Observation, now: float) -> Life:
         since = (now if old.low_since is None else old.low_since) if low else None
         # The longest TTL counts until it is out of every cache.
         gone = low and old.low_since is not None and now >= old.low_since + old.ttl
-        old = OldMx(seen.mx, ttl if gone else max(old.ttl, ttl), since, None)
+        old = OldMx(seen.mx, ttl if gone else max(old.ttl, ttl), since, None, seen.mx_data)
     return replace(life, old_mx=old)
 
 
@@ -338,7 +346,9 @@ def _harden(seen: Observation, now: float) -> Step:
         else:
             actions.append(following)
     if seen.mta_sts == "testing":
-        if watched:
+        if seen.tls_failed is not None and seen.tls_failed > TLS_FAILED:
+            holds.append(f"MTA-STS stays in testing: {seen.tls_failed:.1%} of sessions had no valid TLS")
+        elif watched or seen.tls_days >= REPORT_DAYS:
             actions.append(Action.ENFORCE)
         else:
             holds.append(f"MTA-STS stays in testing for {REPORT_DAYS} days of reports")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import smtplib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from postane.core.question import Answer, Ask, Question
+from postane.delivery.mailbox_name import mailbox_name
 from postane.dns.records import Record, text_data, text_of
 from postane.domains.desired import VERIFICATION_NAME, VERIFICATION_TAG
 from postane.domains.life import Observation, Proof
@@ -41,7 +42,8 @@ async def observe(world: World, resolvers: Sequence[Ask], asked: Asked) -> Obser
     missing = {(one.name, one.type): one.why for one in found.unanswered}
     fatal = _trouble(found, Finding.SUFFIX, Finding.UNREGISTERED)
     proof = None if fatal or (record.name, "TXT") in missing or not asked.token else _proof(found, record, asked)
-    hosts = None if (asked.domain, "MX") in missing else _hosts(found, asked.domain)
+    standing = None if (asked.domain, "MX") in missing else _standing(found, asked.domain)
+    hosts = None if standing is None else tuple(host for _, host in standing)
     ttls = [one.ttl for one in found.at(asked.domain, "MX")]
 
     agree, answered = 0, 0
@@ -61,6 +63,7 @@ async def observe(world: World, resolvers: Sequence[Ask], asked: Asked) -> Obser
         resolvers=answered,
         resolvers_agree=agree,
         mx=hosts,
+        mx_data=tuple(f"{preference} {host}." for preference, host in standing or ()),
         mx_ours=None if hosts is None else only,
         mx_ttl=max(ttls, default=None),
         mx_asked=len(mx),
@@ -84,12 +87,13 @@ def _proof(found: Snapshot, record: Record, asked: Asked) -> Proof:
     return Proof.NONE
 
 
-def _hosts(found: Snapshot, domain: str) -> tuple[str, ...]:
+def _standing(found: Snapshot, domain: str) -> list[tuple[int, str]]:
+    """The MX, preference and name, the preferred first."""
     ranked = []
     for one in found.at(domain, "MX"):
         preference, _, host = one.data.partition(" ")
         ranked.append((int(preference), host.strip().rstrip(".").lower()))
-    return tuple(host for _, host in sorted(ranked))
+    return sorted(ranked)
 
 
 def _names_us(records: Collection[str], ours: frozenset[str], *, only: bool) -> bool:
@@ -103,10 +107,26 @@ async def _ask(resolvers: Sequence[Ask], question: Question) -> list[Answer]:
     return [one for one in answers if not one.failed]
 
 
-def try_path(host: str, port: int, address: str, seconds: float = 10.0) -> tuple[bool, str]:
-    """Whether our own door would take a mail for an account, and if not, what it said. Nothing is sent."""
+def try_path(host: str, port: int, address: str, seconds: float = 10.0, *, store: str = "") -> tuple[bool, str]:
+    """Whether a mail for an account would come into its mailbox, and if not, who said what. Nothing is sent.
+
+    Our own door is asked as a stranger asks, then the store of mailboxes, by LMTP, at `store` ("" for none).
+    """
+    taken, words = _asked(f"{host}:{port}", lambda: smtplib.SMTP(host, port, timeout=seconds), address)
+    if not taken or not store:
+        return taken, words
+    place, _, number = ("", "", "") if store.startswith("/") else store.rpartition(":")
+
+    def open_store() -> smtplib.SMTP:
+        # A path is a socket of this host.
+        return smtplib.LMTP(place.strip("[]") or store, int(number or 0), timeout=seconds)
+
+    return _asked(f"the store at {store}", open_store, mailbox_name(address))
+
+
+def _asked(who: str, connect: Callable[[], smtplib.SMTP], address: str) -> tuple[bool, str]:
     try:
-        with smtplib.SMTP(host, port, timeout=seconds) as door:
+        with connect() as door:
             door.ehlo()
             utf8 = not address.isascii()
             if utf8:
@@ -115,5 +135,5 @@ def try_path(host: str, port: int, address: str, seconds: float = 10.0) -> tuple
             code, words = door.docmd("RCPT", f"TO:<{address}>")
             door.rset()
     except (OSError, smtplib.SMTPException, UnicodeError) as error:
-        return False, f"{host}:{port}: {error}"
+        return False, f"{who}: {error}"
     return 200 <= code < 300, f"{code} {words.decode('utf-8', 'replace')}"

@@ -138,10 +138,15 @@ def make_plan(
     if any(trouble.finding is Finding.SUFFIX for trouble in world.trouble):
         lines = [line for line in lines if line.action in (Action.CONFLICT, Action.TOLD)]
     names = sorted({one.record.name for one in wanted} | {one.record.name for one in owned})
-    plan = Plan(world.domain, world.zone or world.domain, target, tuple(lines), tuple(names), world.digest(names))
+    plan = Plan(world.domain, world.zone or world.domain, target, (), tuple(names), world.digest(names))
+    return replace(with_lines(plan, lines, world), made_at=now)
+
+
+def with_lines(plan: Plan, lines: Iterable[Line], world: Snapshot) -> Plan:
+    """The plan with these instead of its own; `world` is what it was made for."""
+    plan = replace(plan, lines=tuple(lines))
     sets = {(one.name, one.type) for one in (*plan.remove, *plan.add)}
-    before = tuple(sorted(one for one in world.records if (one.name, one.type) in sets))
-    return replace(plan, before=before, made_at=now)
+    return replace(plan, before=tuple(sorted(one for one in world.records if (one.name, one.type) in sets)))
 
 
 def foreign_spf(domain: str, world: Snapshot, owned: Iterable[Owned]) -> list[str]:

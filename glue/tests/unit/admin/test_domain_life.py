@@ -232,8 +232,8 @@ def test_the_way_to_the_cutover_and_on(net: Net, monkeypatch: pytest.MonkeyPatch
     net.now += 60
     assert "another 1 h 0 min" in net.desk.advance(D).item.holds
     net.now += 3600
-    assert "would not be taken: 127.0.0.1:9" in net.desk.advance(D).item.holds  # nobody listens there
-    monkeypatch.setattr("postane.admin.domain_life.try_path", lambda *_: (True, "250 ok"))
+    assert f"would not be taken: ayse@{D}: 127.0.0.1:9" in net.desk.advance(D).item.holds  # nobody listens there
+    monkeypatch.setattr("postane.admin.domain_look.try_path", lambda *_, **__: (True, "250 ok"))
     assert net.desk.look(D).holds == "everything is ready for cutover: it waits for the operator's word"
     would = net.desk.advance(D, dry_run=True)
     assert (would.changed, would.item.state, net.desk.show(D).state) == (True, "cutover", "shadow")
@@ -299,14 +299,14 @@ def test_what_was_changed_during_a_look_is_not_written_over(net: Net, monkeypatc
     domain.add(net.site, D)
     account.add(net.site, f"ayse@{D}", "password-a")
     net.put(D, "MX", "10 mail.host.test.", 300, resolvers=2)
-    look = net.desk._look
+    look = net.desk._looker.look
 
     def meanwhile(known: Any) -> Any:
         seen = look(known)
         Desk(net.site).suspend(D)
         return seen
 
-    monkeypatch.setattr(net.desk, "_look", meanwhile)
+    monkeypatch.setattr(net.desk._looker, "look", meanwhile)
     with pytest.raises(TemporaryError, match="another command"):
         net.desk.advance(D)
     assert net.desk.show(D).state == "suspended"
