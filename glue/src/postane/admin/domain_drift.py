@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography import x509
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from postane.admin import audit, domain_facts, domain_plan
@@ -22,7 +22,7 @@ from postane.admin.domain_plan import Planned, Told
 from postane.admin.names import domain_name
 from postane.admin.site import Site
 from postane.core.address import shown_domain
-from postane.core.errors import ConflictError, NotFoundError
+from postane.core.errors import ConflictError, NotFoundError, PostaneError
 from postane.core.ports import Now
 from postane.domains import drift
 from postane.domains.drift import WATCHED, Case, Drift, Look
@@ -115,9 +115,9 @@ class Watch:
             rows = [row for row in _watched(session) if chosen is None or row.name in chosen]
             if chosen is not None:
                 self._known(session, chosen)
-            looks = {key: value for key, value in session.execute(select(DriftLook.domain_id, DriftLook.looked_at))}
-            cases = self._cases(session, chosen)
-        views = [self._view(name, case) for name, case in cases if over or case.ended_at is None]
+            looks = {row[0]: row[1] for row in session.execute(select(DriftLook.domain_id, DriftLook.looked_at))}
+            cases = [(name, _case(row)) for row, name in _kept(session) if chosen is None or name in chosen]
+        views = [self._view(self._shown(name), case) for name, case in cases if over or case.ended_at is None]
         seen = [looks[row.id] for row in rows if row.id in looks]
         return State(tuple(views), len(rows), len(rows) - len(seen), min(seen, default=None))
 
@@ -203,7 +203,7 @@ class Watch:
             rows = {row.name: row for row in _watched(session, names)}
             ids = [row.id for row in rows.values()]
             query = select(DriftLook.domain_id, DriftLook.stood).where(DriftLook.domain_id.in_(ids))
-            looks = {key: value for key, value in session.execute(query)}
+            looks = {row[0]: row[1] for row in session.execute(query)}
         if not rows:
             return []
         parts: dict[str, list[Planned]] = {}
@@ -273,34 +273,29 @@ class Watch:
         if not settings.alarm_to:
             return
         with self._site.database.session() as session:
-            rows = list(session.scalars(select(DriftFinding)))
-            names = {row.id: shown_domain(row.name) for row in session.scalars(select(Domain))}
-        cases = {row.id: _case(row) for row in rows}
-        untold = {row.id for row in rows if drift.news([cases[row.id]], now)}
-        last = max((row.told_at for row in rows if row.told_at is not None), default=None)
-        if not drift.mail_is_due([cases[one] for one in untold], last, now):
+            cases = {case.id: (self._shown(name), case) for row, name in _kept(session) if (case := _case(row))}
+        untold = drift.news([case for _, case in cases.values()], now)
+        last = max((case.told_at for _, case in cases.values() if case.told_at is not None), default=None)
+        if not drift.mail_is_due(untold, last, now):
             return
         from postane.admin.domain_alarm import send
 
-        told = [(self._name(row, names), cases[row.id]) for row in rows if row.id in untold]
-        old = sum(case.open for key, case in cases.items() if key not in untold)
+        told = [cases.pop(case.id) for case in untold]
         try:
-            send(self._site.config, told, old, now)
-        except (NotFoundError, OSError) as error:
+            send(self._site.config, told, sum(case.open for _, case in cases.values()), now)
+        except (PostaneError, OSError) as error:
             done.failed.append(f"nobody could be told: {error}")
             return
         with self._site.database.change() as session:
-            for row in session.scalars(select(DriftFinding).where(DriftFinding.id.in_(untold))):
-                row.told_at = now
+            for _, case in told:
+                if (row := session.get(DriftFinding, case.id)) is not None:
+                    row.told_at = now
         done.told = True
-
-    def _name(self, row: DriftFinding, names: dict[int, str]) -> str:
-        return self._site.config.host if row.domain_id is None else names[row.domain_id]
 
     def _show(self, done: Round) -> None:
         """Figures of a process that ends at once: see observe.scrape."""
         with self._site.database.session() as session:
-            cases = [_case(row) for row in session.scalars(select(DriftFinding).where(DriftFinding.ended_at.is_(None)))]
+            cases = [_case(row) for row, _ in _kept(session)]
             watched = len(_watched(session))
         metrics, opened = Metrics(), Counter(case.kind for case in cases if case.open)
         for kind in Drift:
@@ -329,14 +324,8 @@ class Watch:
                 hint = f"postane domain add {shown_domain(name)}"
                 raise NotFoundError(f"{shown_domain(name)} is not hosted here", hint=hint)
 
-    def _cases(self, session: Session, chosen: set[str] | None) -> list[tuple[str, Case]]:
-        query = select(DriftFinding, Domain.name).outerjoin(Domain, Domain.id == DriftFinding.domain_id)
-        query = query.order_by(Domain.name, DriftFinding.first_seen, DriftFinding.id)
-        return [
-            (self._site.config.host if name is None else shown_domain(name), _case(row))
-            for row, name in session.execute(query)
-            if chosen is None or name in chosen
-        ]
+    def _shown(self, name: str) -> str:
+        return shown_domain(name) if name else self._site.config.host
 
     def _view(self, name: str, case: Case) -> FindingView:
         repaired = case.ended_at is not None and case.repaired_at == case.ended_at
@@ -363,6 +352,14 @@ _WATCHES = (Domain.active, Domain.state.in_(WATCHED))
 def _watched(session: Session, names: Sequence[str] | None = None) -> list[Domain]:
     query = select(Domain).where(*_WATCHES).order_by(Domain.name)
     return list(session.scalars(query if names is None else query.where(Domain.name.in_(names))))
+
+
+def _kept(session: Session) -> list[tuple[DriftFinding, str]]:
+    """The findings of all that are watched, each with the name of its domain, "" for this host's."""
+    query = select(DriftFinding, Domain.name).outerjoin(Domain, Domain.id == DriftFinding.domain_id)
+    query = query.where(or_(DriftFinding.domain_id.is_(None), and_(*_WATCHES)))
+    rows = session.execute(query.order_by(Domain.name, DriftFinding.first_seen, DriftFinding.id))
+    return [(row, name or "") for row, name in rows]
 
 
 def _mends(parts: Iterable[Planned], cases: Sequence[Case], *, word: bool) -> Iterable[Planned]:

@@ -153,7 +153,7 @@ class _Run:
 
         async def one(row: Known, want: list[Wanted], snapshot: Snapshot | PostaneError) -> Planned:
             if isinstance(snapshot, PostaneError):
-                return Planned(row.facts.domain, None, snapshot)
+                return Planned(row.facts.domain, None, snapshot, facts=row.facts)
             async with turns:
                 return await self._plan(row, want, snapshot, take)
 

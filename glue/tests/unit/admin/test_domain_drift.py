@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
-from postane.admin import audit, domain, domain_facts, domain_plan
+from postane.admin import audit, domain, domain_facts, domain_plan, metrics
 from postane.admin.domain_drift import FindingView, Watch
 from postane.admin.site import Site
-from postane.config.model import Config, Dns, DnsTarget, Domains
+from postane.config.model import Config, Dns, DnsTarget, Domains, Tls
 from postane.core.errors import ConflictError, NotFoundError
 from postane.domains.kinds import Kind
+from postane.spool.view import SpoolView
+from support.authority import Server, serve, stop
 from support.dns import NameServer, name_server
 from support.knot import KNOTD, SECRET, RunningKnot, change, free_port, knotc, running
 
@@ -305,3 +317,144 @@ def test_what_is_not_hosted_and_what_is_not_watched(net: Net, tmp_path: Path) ->
     with pytest.raises(ConflictError):
         watch.look(["shop.test"])
     assert watch.due().looked == 0
+
+
+def test_the_timer_spreads_looks_tells_the_operator_once_and_shows_figures(net: Net, tmp_path: Path) -> None:
+    site = net.site(tmp_path, target="manual", alarm_to="op@elsewhere.example", alarm_language="tr")
+    for name in ("shop.test", "cafe.test"):
+        domain.add(site, name)
+    net.put_all(site, "cafe.test")
+    watch = net.watch(site)
+    assert (watch.due(limit=1).looked, watch.due().looked, watch.due().looked) == (1, 1, 0)
+    first = net.now
+    moments = set()
+    for _ in range(24):  # each at its own moment, and once in the interval
+        net.now += EVERY / 24
+        if looked := watch.due().looked:
+            moments.add((net.now - first, looked))
+    assert sum(looked for _, looked in moments) == 2
+    change(net.foreign, "cafe.test", remove=["cafe.test. MX"])
+    net.now += EVERY
+    assert watch.due().told
+    [mail] = _mails(site)
+    assert "To: op@elsewhere.example" in mail
+    assert "cafe.test: MX kayd" in mail
+    net.now += 3600
+    assert not watch.due().told
+    assert len(_mails(site)) == 1
+    change(net.foreign, "cafe.test", add=["cafe.test. 300 MX 10 mail.host.test."])
+    net.now += 2 * EVERY
+    assert not watch.due().told  # of one finding at most once a day
+    net.now += 86_400
+    assert watch.due().told
+    assert len(_mails(site)) == 2
+    figures = {(one.name, one.labels.get("kind", "")): one.value for one in metrics.shown(site.config, "drift")}
+    assert figures["postane_drift_findings", "mx-gone"] == 0
+    assert figures["postane_drift_domains", ""] == 2
+    assert figures["postane_drift_looks", ""] >= 6
+    assert figures["postane_drift_round_at", ""] == net.now
+
+
+def _mails(site: Site) -> list[str]:
+    """The texts that wait in the spool; they stay there."""
+
+    async def read() -> list[str]:
+        view = SpoolView(Path(site.config.state) / "spool", site.config.spool)
+        try:
+            return [b"".join(one.chunks()).decode() for one in view.poll()]
+        finally:
+            await view.close()
+
+    return asyncio.run(read())
+
+
+def test_a_certificate_that_ends_a_target_that_is_away_and_a_reverse_name(net: Net, tmp_path: Path) -> None:
+    site = net.site(tmp_path)
+    domain.add(site, "shop.test")
+    domain_facts.change(site, "shop.test", "far", None, {})
+    own = msgspec.structs.replace(site.config.dns.targets["far"], server="127.0.0.1:1", timeout=0.2)
+    site.config = msgspec.structs.replace(
+        site.config,
+        dns=msgspec.structs.replace(site.config.dns, targets={"far": own}, addresses=("192.0.2.9",)),
+        tls=Tls(certificate=str(tmp_path / "host.pem")),
+    )
+    (tmp_path / "host.pem").write_bytes(certificate(site.config.host, net.now + 3.5 * 86_400))
+    watch = net.watch(site)
+    for _ in range(3):
+        assert watch.state().open < 3
+        watch.look()
+        net.now += 100
+    found = {one.kind: one for one in watch.state().findings}
+    assert set(found) == {"target-away", "reverse-wrong", "certificate-ending"}
+    assert watch.state().open == 3
+    assert (found["target-away"].domain, found["reverse-wrong"].domain) == ("shop.test", "mail.host.test")
+    assert found["certificate-ending"].what == "the certificate mail.host.test ends in 3 days"
+
+
+def certificate(name: str, until: float) -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    made = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+    made = made.serial_number(1).not_valid_before(datetime.fromtimestamp(until - 86_400 * 90, UTC))
+    signed = made.not_valid_after(datetime.fromtimestamp(until, UTC)).sign(key, hashes.SHA256())
+    return signed.public_bytes(Encoding.PEM)
+
+
+def test_a_look_costs_twenty_questions_with_all_that_is_asked_of_resolvers(tmp_path: Path) -> None:
+    """Counted by those who are asked: the parent, the domains' servers and the resolver."""
+    names = [f"d{number}.test" for number in range(6)]
+    site = Site(Config(host="mail.host.test", state=str(tmp_path), domains=Domains(spf="a")))
+    site.database.upgrade()
+    for name in names:
+        domain.add(site, name)
+    cuts = "\n".join(f"{name} 60 NS ns1.host.test.\n{name} 60 NS ns2.host.test." for name in names)
+    glue = "ns1.host.test 60 A 127.0.0.3\nns2.host.test 60 A 127.0.0.4"
+    servers = {
+        "127.0.0.2": Server({"test": cuts}),
+        "127.0.0.3": Server(dict.fromkeys(names, "")),
+        "127.0.0.4": Server(dict.fromkeys(names, "")),
+    }
+    servers["127.0.0.2"].zones["test"] += [tuple(line.split(None, 3)) for line in glue.splitlines()]
+    with loop_of_its_own() as run, name_server() as (resolver, address):
+        port = run(serve(servers))
+        resolver.add("test", "NS", "ns.nic.test.")
+        resolver.add("ns.nic.test", "A", PARENT)
+        for number in (1, 2):
+            resolver.add(f"ns{number}.host.test", "A", f"127.0.0.{number + 2}")
+        resolver.add("mail.host.test", "A", "192.0.2.1")
+        site.config = msgspec.structs.replace(site.config, dns=Dns(nameservers=(address,), timeout=1))
+        # As it should be, so that everything is asked that ever is.
+        for one in domain_plan.plan(site, names, servers_port=port):
+            assert one.plan is not None
+            lines = [(record.name, "60", record.type, record.data) for record in one.plan.add]
+            for at in ("127.0.0.3", "127.0.0.4"):
+                servers[at].zones[one.domain] = [*lines]
+        for server in servers.values():
+            server.questions.clear()
+        resolver.questions.clear()
+        watch = Watch(site, lambda: 1_000_000.0, port)
+        done = watch.look()
+        assert (done.looked, watch.state().findings) == (6, ())
+        asked = sum(len(server.questions) for server in servers.values())
+        assert done.asked == asked
+        assert asked <= 6 * 19  # one more where the domain is signed
+        assert asked + len(resolver.questions) <= 6 * 20
+        assert asked > 6 * 15
+        run(_stopped(servers))
+
+
+async def _stopped(servers: dict[str, Server]) -> None:
+    stop(servers)
+
+
+@contextmanager
+def loop_of_its_own() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield lambda work: asyncio.run_coroutine_threadsafe(work, loop).result(10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -77,3 +77,16 @@ def test_what_is_damaged_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "smtpd-0.ended").write_bytes(b"rubbish")
     assert figures(tmp_path) == {"queue": 5}
     scrape.end(tmp_path, "smtpd-0", 7)  # and it ends all the same
+
+
+def test_a_process_that_runs_now_and_then_leaves_its_gauges_and_adds_to_its_counters(tmp_path: Path) -> None:
+    for value in (5, 3):
+        metrics = Metrics()
+        metrics.count("postane_looks", "Looks", 10)
+        metrics.gauge("postane_open", "Open", value)
+        scrape.keep(tmp_path, "drift", metrics)
+    found = scrape.gather(tmp_path).read()
+    labels = (("service", "drift"), ("worker", "drift"))
+    assert found["postane_looks"].values == {labels: [20.0]}
+    assert found["postane_open"].values == {labels: [3.0]}
+    assert "postane_processes" not in found
