@@ -18,7 +18,7 @@ class NameServer(asyncio.DatagramProtocol):
     """`records` by (name, type), each a list of texts; a name with any record exists. `faults` by name: an rcode.
 
     A fault of None is silence. A CNAME is given as it is, without what it leads to. `zones` is for all that lies below
-    a name: A records that each name there has, or None for silence.
+    a name: A records that each name there has, or None for silence. `authentic`: it says that it checks signatures.
     """
 
     def __init__(self) -> None:
@@ -27,6 +27,7 @@ class NameServer(asyncio.DatagramProtocol):
         self.zones: dict[str, list[str] | None] = {}
         self.questions: list[tuple[str, str]] = []
         self.ttl = 300
+        self.authentic = False
         self._transport: asyncio.DatagramTransport | None = None
 
     async def start(self) -> str:
@@ -50,7 +51,7 @@ class NameServer(asyncio.DatagramProtocol):
         kind = dns.rdatatype.to_text(question.rdtype)
         self.questions.append((name, kind))
         response = dns.message.make_response(query)
-        response.flags |= dns.flags.RA
+        response.flags |= dns.flags.RA | (dns.flags.AD if self.authentic else 0)
         zone = next((zone for zone in self.zones if name.endswith(f".{zone}")), "")
         if zone:
             wild = self.zones[zone]

@@ -118,8 +118,9 @@ class MaildirReader:
         found = []
         for sub, folder in (("", "INBOX"), (f".{JUNK}", JUNK)):
             for path in sorted([*(self._folder / sub / "new").glob("*"), *(self._folder / sub / "cur").glob("*")]):
-                if path.name not in self._seen:
-                    self._seen.add(path.name)
+                name = f"{folder} {path.name.partition(':')[0]}"  # the rest are flags, which a reader puts
+                if name not in self._seen:
+                    self._seen.add(name)
                     found.append(Arrived(folder, path.read_bytes()))
         return found
 

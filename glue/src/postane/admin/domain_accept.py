@@ -56,7 +56,7 @@ from postane.storage.secret import secret
 FOLDER = "accepted"
 FILE = "certificate.json"
 LOCAL = "postane-acceptance"
-_OURS = "Postane acceptance run"  # the display name of an account that a run has made: no other is ever removed
+MADE = "Postane acceptance run"  # the display name of an account that a run has made: no other is ever removed
 _RSPAMD = "rspamd"
 
 
@@ -117,6 +117,8 @@ def run(site: Site, name: str, wishes: Wishes, told: Callable[[Result], None] = 
             _add(site, names, password)
             subject = _subject(site, setup, led_here, names, password, wishes)
             results = asyncio.run(_checked(site, subject, wishes, told))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            raise TemporaryError("the run was ended before it was over; what it had made is removed") from None
         finally:
             _remove(site, names)
             with suppress(NotAllowedError, NotFoundError):  # root's to delete on a host; they are empty
@@ -191,7 +193,7 @@ class _Names:
 
 def _add(site: Site, names: _Names, password: str) -> None:
     for address in (names.account, names.copy):
-        made = account.add(site, address, password, display_name=_OURS)
+        made = account.add(site, address, password, display_name=MADE)
         if not made.made:
             raise ConflictError(f"{address} is somebody's account", hint="name another one by --account")
     alias.put(site, names.alias, [names.account])
@@ -209,7 +211,7 @@ def _remove(site: Site, names: _Names) -> None:
     if targets and targets != [names.account]:
         raise ConflictError(f"{names.alias} is somebody's alias", hint="name another account by --account")
     for address, display_name in there.items():
-        if display_name != _OURS:
+        if display_name != MADE:
             raise ConflictError(f"{address} is somebody's account", hint="name another one by --account")
     if targets:
         alias.remove(site, names.alias)
