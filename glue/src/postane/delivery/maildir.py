@@ -175,7 +175,14 @@ class MaildirTransport:
     def _make_mailbox(self, folder: str) -> None:
         if folder in self._known:
             return
-        path = Path(folder)
+        try:
+            self._make_folders(Path(folder))
+        except FileNotFoundError:  # those above went with the last mailbox of a domain
+            self._named.clear()
+            self._make_folders(Path(folder))
+        self._known.add(folder)
+
+    def _make_folders(self, path: Path) -> None:
         for above in (*reversed(path.parents), path):
             if (above == self._root or self._root in above.parents) and above not in self._named:
                 above.mkdir(mode=0o700, exist_ok=True)
@@ -186,7 +193,6 @@ class MaildirTransport:
         for name in ("tmp", "new", "cur"):
             Path(path, name).mkdir(mode=0o700, exist_ok=True)
         _sync_folder(path)
-        self._known.add(folder)
 
     async def close(self) -> None:
         """Waits for the round under way."""

@@ -233,3 +233,12 @@ def test_a_mailbox_that_was_removed_is_made_again(tmp_path: Path) -> None:
         assert len(files(tmp_path)) == 1
 
     boxes(tmp_path, test)
+
+
+def test_a_mailbox_comes_after_the_last_one_of_its_domain_was_removed(tmp_path: Path) -> None:
+    async def test(transport: MaildirTransport) -> None:
+        assert fates(await transport.deliver(*mail(1, "ayse@demo.test"))) == ["delivered"]
+        shutil.rmtree(tmp_path / "demo.test")
+        assert fates(await transport.deliver(*mail(2, "mehmet@demo.test"))) == ["delivered"]
+
+    boxes(tmp_path, test)
