@@ -281,8 +281,8 @@ class _Run:
             self._free.append(authority)
         request.check_answer(chain, key, names, time.time())
         if not self._staging:
-            served = [one for one in service_names(self.site, domain, self._host_names) if one not in chosen.left_out]
-            record.names = served if names[0].startswith("*.") else list(names)
+            served = set(service_names(self.site, domain, self._host_names)) - chosen.left_out.keys()
+            record.names = sorted(served) if names[0].startswith("*.") else list(names)
             await asyncio.to_thread(self._store.put, domain, record.names, chain, key)
 
     async def _open(self) -> Authority:
