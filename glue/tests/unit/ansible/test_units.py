@@ -12,6 +12,7 @@ import yaml
 ROLE = Path(__file__).parents[4] / "roles" / "postane"
 UNITS = ROLE / "templates" / "etc" / "systemd" / "system"
 SERVICES = ("smtpd", "queue", "api")
+TIMED = ("suffixes", "watch", "drift")
 
 HARDENED = """\
 User=postane
@@ -95,6 +96,30 @@ def socket(name: str, service: str, listen: list[str]) -> Sections:
 @pytest.mark.parametrize("line", [*HARDENED, *STEADY])
 def test_service_says(service: str, line: str) -> None:
     assert unit(f"postane-{service}.service.j2")["Service"].count(line) == 1
+
+
+@pytest.mark.parametrize("name", TIMED)
+@pytest.mark.parametrize("line", HARDENED)
+def test_what_runs_now_and_then_is_confined_too(name: str, line: str) -> None:
+    assert unit(f"postane-{name}.service.j2")["Service"].count(line) == 1
+
+
+@pytest.mark.parametrize("name", TIMED)
+def test_what_runs_now_and_then_ends_by_itself_and_has_a_timer(name: str) -> None:
+    lines = unit(f"postane-{name}.service.j2")["Service"]
+    assert "Type=oneshot" in lines
+    assert any(line.startswith("TimeoutStartSec=") for line in lines)
+    timer = unit(f"postane-{name}.timer.j2")
+    assert [line for line in timer["Timer"] if line.startswith("OnCalendar=")]
+    assert timer["Install"] == ["WantedBy=timers.target"]
+
+
+def test_a_finding_is_no_failure_of_the_unit_that_looks_for_it() -> None:
+    lines = unit("postane-drift.service.j2")["Service"]
+    assert "SuccessExitStatus=1 75" in lines
+    assert any(line.endswith("domain drift --due") for line in lines)
+    # What it counts is shown by the services, whose folder must not go with it.
+    assert {"RuntimeDirectory=postane", "RuntimeDirectoryPreserve=yes"} <= set(lines)
 
 
 @pytest.mark.parametrize("service", SERVICES)
