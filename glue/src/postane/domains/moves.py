@@ -39,7 +39,8 @@ def lowered(plan: Plan, world: Snapshot, ttl: int) -> Plan:
 def restored(plan: Plan, world: Snapshot, old: Sequence[str], ttl: int) -> Plan:
     """With the MX of before (`old` data, the preferred first) wherever the plan takes ours out.
 
-    Without any ours stays: a domain without an MX would lose mail.
+    Without any ours stays: a domain without an MX would lose mail. `ttl` is the longest that they get: a step back is
+    seen as soon as the step was.
     """
     ours = [line for line in plan.of(Action.REMOVE) if line.kind is Kind.MX]
     if not ours:
@@ -47,8 +48,9 @@ def restored(plan: Plan, world: Snapshot, old: Sequence[str], ttl: int) -> Plan:
     others = [line for line in plan.lines if line not in ours]
     if not old:
         return with_lines(plan, others, world)
-    first, *rest = (Record(plan.domain, "MX", data, ttl) for data in old)
     gone = tuple(record for line in ours for record in line.replaces)
+    ttl = min([ttl, *(record.ttl for record in gone)])
+    first, *rest = (Record(plan.domain, "MX", data, ttl) for data in old)
     reason = "the MX of before the move comes back"
     lines = [Line(Action.CHANGE, Kind.MX, reason, first, gone, foreign=True)]
     lines += [Line(Action.ADD, Kind.MX, reason, one, foreign=True) for one in rest]
