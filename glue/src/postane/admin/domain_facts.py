@@ -5,16 +5,17 @@ A domain's own settings go before those of the configuration. Many domains are r
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from postane.admin import host_key
 from postane.admin.names import domain_name
 from postane.admin.site import Change, Site, hosted_domain
 from postane.clients import mta_sts, pacc
@@ -22,11 +23,12 @@ from postane.clients.model import make_setup
 from postane.core.address import normal_domain
 from postane.core.errors import AddressError, ConfigError, NotFoundError
 from postane.directory.key import Key
-from postane.dns.records import Record
-from postane.domains.desired import Facts, Service, tlsa_data
+from postane.dns.records import Record, canonical
+from postane.domains.desired import Facts, Service
 from postane.domains.kinds import Kind, chosen
 from postane.domains.life import OldMx, State, mail_state
 from postane.domains.plan import Owned
+from postane.domains.rollover import Keys
 from postane.storage.schema import DkimKey, Domain, OwnedRecord
 
 _AT_ONCE = 500  # names in one question to the database
@@ -83,11 +85,11 @@ def known(site: Site, names: Sequence[str] | None) -> list[Known]:
         ids = [row.id for row in rows]
         keys = _grouped(session, DkimKey, ids)
         owned = _grouped(session, OwnedRecord, ids)
-        tlsa = _tlsa(site)
+        tlsa = host_key.keys_of(site)
         return [
             Known(
                 row.id,
-                _facts(site, row, keys[row.id], tlsa),
+                _facts(site, row, keys[row.id], tlsa, owned[row.id]),
                 target_of(row),
                 tuple(map(_owned, owned[row.id])),
             )
@@ -134,7 +136,7 @@ def merged_own(
 
 def foreseen(site: Site, row: Domain) -> Known:
     """What would be known of a domain that is in no database yet; it has no keys."""
-    return Known(0, _facts(site, row, (), _tlsa(site)), target_of(row), ())
+    return Known(0, _facts(site, row, (), host_key.keys_of(site), ()), target_of(row), ())
 
 
 def target_of(row: Domain) -> str:
@@ -149,15 +151,27 @@ def lies_in(name: str, zone: str) -> bool:
     return name == zone or name.endswith(f".{zone}")
 
 
-def save_owned(session: Session, domain_id: int, target: str, owned: Iterable[Owned], within: str) -> None:
-    """Makes these the domain's rows of all names in `within`; those that stay keep their time."""
+def save_owned(
+    session: Session,
+    domain_id: int,
+    target: str,
+    owned: Iterable[Owned],
+    within: str,
+    written: Collection[Record] = (),
+) -> None:
+    """Makes these the domain's rows of all names in `within`; those that stay keep their time, unless they have just
+    been `written`.
+    """
     wanted = list(owned)
+    just = set(map(canonical, written))
     for row in session.scalars(select(OwnedRecord).where(OwnedRecord.domain_id == domain_id)):
         if not lies_in(row.name, within):
             continue
         mine = _owned(row)
         if mine in wanted:
             wanted.remove(mine)
+            if canonical(mine.record) in just:
+                row.made_at = time.time()
         else:
             session.delete(row)
     for own in wanted:
@@ -190,7 +204,7 @@ def _grouped(session: Session, table: type[Row], ids: Sequence[int]) -> dict[int
     return found
 
 
-def _facts(site: Site, row: Domain, keys: Iterable[DkimKey], tlsa: tuple[str, ...]) -> Facts:
+def _facts(site: Site, row: Domain, keys: Iterable[DkimKey], host_keys: Keys, records: Sequence[OwnedRecord]) -> Facts:
     config, own = site.config, settings_of(row)
     defaults = config.domains
     mode = own.mta_sts or config.clients.mta_sts
@@ -217,7 +231,7 @@ def _facts(site: Site, row: Domain, keys: Iterable[DkimKey], tlsa: tuple[str, ..
         mta_sts_id=mta_sts.policy_id(setup.mta_sts) if setup.mta_sts else "",
         tls_reports=own.tls_reports or defaults.tls_reports,
         issuers=defaults.issuers,
-        tlsa=tlsa,
+        tlsa=host_key.decided(site, host_keys, records, own.ttl or defaults.ttl).records,
         token=row.token if row.state == State.CLAIMED else "",
         delegation=_delegation(own.delegation or defaults.delegation, row.name),
         services=tuple(services),
@@ -234,14 +248,6 @@ def _delegation(zone: str, domain: str) -> str:
     except AddressError as error:
         raise ConfigError(f"domains.delegation: {error}") from error
     return "" if name and lies_in(name, domain) else name
-
-
-def _tlsa(site: Site) -> tuple[str, ...]:
-    """None where the certificate cannot be read: who runs this need not be allowed to."""
-    try:
-        return (tlsa_data(Path(site.config.tls.certificate).read_bytes()),)
-    except (OSError, ValueError):
-        return ()
 
 
 def _spf(word: str) -> str:

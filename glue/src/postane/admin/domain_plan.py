@@ -241,7 +241,7 @@ class _Run:
         with self.site.database.change() as session:
             for plan, owned in rows:
                 within = plan.domain if lies_in(plan.domain, plan.zone) else plan.zone
-                save_owned(session, ids[plan.domain], plan.target, owned, within)
+                save_owned(session, ids[plan.domain], plan.target, owned, within, plan.add)
 
     async def _see(
         self, rows: Sequence[Known], asked: Sequence[Sequence[tuple[str, str]]], told: Told

@@ -6,7 +6,6 @@ Sources: RFC 7208 (SPF), RFC 6376 (DKIM), RFC 9989 (DMARC), RFC 8461 (MTA-STS), 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_address
@@ -15,6 +14,7 @@ from postane.clients.pacc import LABEL as PACC_LABEL
 from postane.dns.records import SERVICES, TTL, Record, text_data
 from postane.domains.kinds import ALL, DUE, Kind
 from postane.domains.life import MOVING_TTL, State
+from postane.domains.rollover import tlsa_of
 from postane.domains.spf import VERSION, Ours
 
 VERIFICATION_NAME = "_postane-challenge"
@@ -52,10 +52,10 @@ class Facts:
     `keys` are pairs (selector, text of the key record). `mta_sts` and `dmarc` are modes ("none" … "enforce", "none" …
     "reject"); `delegation` is the provider's zone that the customer's CNAMEs lead into, "" for records in the domain's
     own zone. `spf` says how our servers are named: "mx", "a", "include:NAME" or "ip". `issuers` are those of our
-    certificates. `tlsa` is the data of the host's TLSA records. `token` is the proof that is waited for, "" if none.
-    `moving`: its mail was another's before, whose MX may come back as long as it is in cutover. `pacc` is the text that
-    vouches for the PACC document. `reverse` tells for each address what name it has in the DNS, None where that is not
-    known.
+    certificates. `tlsa` is the data of the host's TLSA records, each with its reason (domains.rollover). `token` is the
+    proof that is waited for, "" if none. `moving`: its mail was another's before, whose MX may come back as long as it
+    is in cutover. `pacc` is the text that vouches for the PACC document. `reverse` tells for each address what name it
+    has in the DNS, None where that is not known.
     """
 
     domain: str
@@ -71,7 +71,7 @@ class Facts:
     mta_sts_id: str = ""
     tls_reports: str = ""
     issuers: tuple[str, ...] = ("letsencrypt.org",)
-    tlsa: tuple[str, ...] = ()
+    tlsa: tuple[tuple[str, str], ...] = ()
     token: str = ""
     delegation: str = ""
     services: tuple[Service, ...] = CLIENT_SERVICES
@@ -149,8 +149,7 @@ def tlsa_data(certificate: bytes) -> str:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     key = x509.load_pem_x509_certificate(certificate).public_key()
-    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return f"3 1 1 {hashlib.sha256(spki).hexdigest()}"
+    return tlsa_of(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 def with_foreign_mx(wanted: Iterable[Wanted], facts: Facts) -> list[Wanted]:
@@ -287,7 +286,7 @@ def _tlsa(facts: Facts, kind: Kind) -> list[Wanted]:
     if not _lies_in(facts.host, facts.domain):
         return []
     name = f"_25._tcp.{facts.host}"
-    return [Wanted(Record(name, "TLSA", data), kind, "senders check our certificate with it") for data in facts.tlsa]
+    return [Wanted(Record(name, "TLSA", data), kind, reason) for data, reason in facts.tlsa]
 
 
 def _verification(facts: Facts, kind: Kind) -> list[Wanted]:

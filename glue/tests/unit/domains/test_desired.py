@@ -22,7 +22,7 @@ FACTS = Facts(
     keys=(("p-rsa-1", "v=DKIM1; k=rsa; p=" + "A" * 392), ("p-ed25519-1", "v=DKIM1; k=ed25519; p=BB")),
     addresses=("192.0.2.1", "2001:DB8::1"),
     mta_sts_id="20260101T000000",
-    tlsa=("3 1 1 " + "ab" * 32,),
+    tlsa=(("3 1 1 " + "ab" * 32, "senders check our certificate with it"),),
     token="t0k",
 )
 

@@ -108,7 +108,7 @@ def test_a_new_value_that_waits_to_be_put_in_is_no_drift() -> None:
     # A selector that comes.
     assert look(world(), owned_all(), STOOD, replace(FACTS, keys=(*FACTS.keys, ("n", "v=DKIM1; p=BB")))).found == ()
     # One of the two addresses that a name had is gone; and a change of the certificate's TLSA record is none.
-    facts = Facts(D, f"mail.{D}", tlsa=("3 1 1 bb",), kinds=frozenset({Kind.TLSA}))
+    facts = Facts(D, f"mail.{D}", tlsa=(("3 1 1 bb", "why"),), kinds=frozenset({Kind.TLSA}))
     old = Record(f"_25._tcp.mail.{D}", "TLSA", "3 1 1 aa")
     assert look(Snapshot(D, D, (), (old,)), [Owned(old, Kind.TLSA)], frozenset(), facts).found == ()
 
