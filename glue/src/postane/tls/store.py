@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
-import tempfile
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -103,9 +104,9 @@ class Store:
         self._make(kept, 0o750)
         for old in kept.glob(".new-*"):  # of a run that was killed
             shutil.rmtree(old, ignore_errors=True)
-        work = Path(tempfile.mkdtemp(dir=kept, prefix=".new-"))
+        work = kept / f".new-{secrets.token_hex(4)}"
+        self._make(work, 0o750)
         try:
-            self._own(work, 0o750)
             for name, octets, mode in ((KEY, key, 0o640), (CHAIN, chain, 0o644)):
                 fd = os.open(work / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 with os.fdopen(fd, "wb") as file:
@@ -193,12 +194,14 @@ class Store:
             self._own(one, mode if one.is_relative_to(self.folder) else 0o755)
 
     def _own(self, path: Path, mode: int) -> None:
-        """The group is that of the folder: those who may read the keys."""
-        path.chmod(mode)
+        """The group is that of the folder: those who may read the keys. On a host the folder's mode hands it down
+        (setgid), since the unit may neither change owners nor set that bit: so it is not touched where it is right.
+        """
+        now = path.stat().st_mode
+        if now & 0o777 != mode:
+            path.chmod(mode | (now & stat.S_ISGID))
         like = self.folder if self.folder.exists() and path != self.folder else self._state
         hand_over(path, like)
-        if os.geteuid() != 0 and path.stat().st_gid != like.stat().st_gid:
-            os.chown(path, -1, like.stat().st_gid)
 
 
 def held_at(folder: Path) -> Held:

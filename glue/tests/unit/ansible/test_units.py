@@ -12,7 +12,7 @@ import yaml
 ROLE = Path(__file__).parents[4] / "roles" / "postane"
 UNITS = ROLE / "templates" / "etc" / "systemd" / "system"
 SERVICES = ("smtpd", "queue", "api")
-TIMED = ("suffixes", "watch", "drift")
+TIMED = ("suffixes", "watch", "drift", "certificates")
 
 HARDENED = """\
 User=postane
@@ -120,6 +120,13 @@ def test_a_finding_is_no_failure_of_the_unit_that_looks_for_it() -> None:
     assert any(line.endswith("domain drift --due") for line in lines)
     # What it counts is shown by the services, whose folder must not go with it.
     assert {"RuntimeDirectory=postane", "RuntimeDirectoryPreserve=yes"} <= set(lines)
+
+
+def test_an_authority_that_refuses_is_no_failure_of_the_unit_that_asks_it() -> None:
+    lines = unit("postane-certificates.service.j2")["Service"]
+    assert "SuccessExitStatus=1 69 75" in lines
+    assert any(line.endswith("certificate renew") for line in lines)
+    assert "RandomizedDelaySec=50min" in unit("postane-certificates.timer.j2")["Timer"]
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -121,6 +121,8 @@ def test_readers_never_meet_a_key_that_does_not_match(store: Store, tmp_path: Pa
             try:
                 assert version is not None
                 held_at(version)
+            except FileNotFoundError:
+                continue  # two have taken its place meanwhile: a slow reader looks again
             except (OSError, ValueError, AssertionError) as error:
                 wrong.append(repr(error))
             count += 1
