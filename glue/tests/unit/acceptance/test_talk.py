@@ -101,7 +101,7 @@ def test_smtp_says_no() -> None:
         assert (caught.value.reply.code, caught.value.reason.values["said"]) == (554, "554 no")
 
 
-IMAP = f"""
+IMAP = """
     S: * OK ready
     C: a1 STARTTLS
     S: a1 NO not here
@@ -134,9 +134,8 @@ class PlainSieve(Sieve):
 
 def test_imap_wants_tls() -> None:
     case = Case()
-    with server(IMAP) as door, PlainImap(door, "host", case) as session:
-        with pytest.raises(FailedError, match="refused"):
-            session.login(USER, PASSWORD, "starttls")
+    with server(IMAP) as door, PlainImap(door, "host", case) as session, pytest.raises(FailedError, match="refused"):
+        session.login(USER, PASSWORD, "starttls")
     assert case.evidence == ("S: * OK ready", "C: a1 STARTTLS", "S: a1 NO not here")
 
 
@@ -247,9 +246,9 @@ def test_pop3_reads_what_is_new() -> None:
 
 
 def test_pop3_says_no() -> None:
-    with server("S: -ERR busy") as door, Pop3(door, "host", Case()) as session:
-        with pytest.raises(FailedError, match="refused"):
-            session.login(USER, PASSWORD, "starttls")
+    busy = "S: -ERR busy"
+    with server(busy) as door, Pop3(door, "host", Case()) as session, pytest.raises(FailedError, match="refused"):
+        session.login(USER, PASSWORD, "starttls")
 
 
 def test_manage_sieve() -> None:
