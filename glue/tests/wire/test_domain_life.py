@@ -10,9 +10,9 @@ from smtplib import SMTP, SMTPAuthenticationError
 import dns.rcode
 import pytest
 
-from postane.admin import account, domain, queue
+from postane.admin import account, domain, domain_split, mailboxes, queue
 from postane.admin.domain_life import Desk
-from postane.admin.site import Site
+from postane.admin.site import Site, hosted_domain
 from postane.domains.observe import try_path
 from support.dev import Dev
 from support.dns import name_server
@@ -121,3 +121,54 @@ def test_from_the_claim_to_the_end(dev: Dev) -> None:
     assert refused(dev)
     stage(dev, lambda site: Desk(site).resume(D))
     assert heard(dev, "x") == ["250 2.1.5"]
+
+
+def test_mail_for_a_mailbox_that_is_still_elsewhere_is_taken_and_goes_on(dev: Dev) -> None:
+    stage(dev, host_anew)
+
+    def came_from(site: Site) -> None:
+        with site.database.change() as session:
+            hosted_domain(session, D).old_mx = '{"hosts": ["mx.old.test"]}'
+
+    stage(dev, came_from)
+    assert heard(dev, "far") == ["550 5.1.1"]
+    stage(dev, lambda site: domain_split.change(site, D, [f"far@{D}"]))
+    assert heard(dev, "far", "Far+tag", "near") == ["250 2.1.5", "250 2.1.5", "550 5.1.1"]
+    with SMTP("127.0.0.1", dev.smtp, timeout=20) as door:
+        door.sendmail("stranger@far.test", [f"far@{D}"], b"Subject: to the old host\r\n\r\nhello\r\n")
+    until = time.monotonic() + 10
+    wanted = queue.Filter(recipient=f"far@{D}", destination=f"old host of {D}")
+    while not queue.every(dev.folder / "run", wanted, 10).messages:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    stage(dev, lambda site: account.add(site, f"far@{D}", "password-f"))
+    assert heard(dev, "far") == ["250 2.1.5"]
+
+
+def test_a_new_owner_of_an_address_gets_none_of_the_mail_of_the_one_before(dev: Dev) -> None:
+    def send(words: str) -> None:
+        with SMTP("127.0.0.1", dev.smtp, timeout=20) as door:
+            door.sendmail("stranger@far.test", [f"x@{D}"], f"Subject: {words}\r\n\r\nhello\r\n".encode())
+
+    def arrives(folder: str, words: str) -> None:
+        until = time.monotonic() + 10
+        place = dev.folder / "vmail" / D / folder / "Maildir/new"
+        while not any(f"Subject: {words}" in one.read_text() for one in place.glob("*")):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+    site = Site.at(dev.folder / "postane.yml")
+    stage(dev, host_anew)
+    with site.database.session() as session:
+        first = mailboxes.folder_of(session, f"x@{D}").rpartition("/")[2]
+    send("for the first")
+    arrives(first, "for the first")
+    stage(dev, host_anew)
+    with site.database.session() as session:
+        second = mailboxes.folder_of(session, f"x@{D}").rpartition("/")[2]
+    assert first != second
+    send("for the second")
+    arrives(second, "for the second")
+    assert len(list((dev.folder / "vmail" / D / second / "Maildir/new").glob("*"))) == 1
+    assert [one.path.rpartition("/")[2] for one in mailboxes.every_left(site, [D]) if first in one.path] == [first]
+    site.database.close()

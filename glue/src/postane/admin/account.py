@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from postane.admin import mailboxes
@@ -13,7 +13,7 @@ from postane.admin.names import domain_name, mailbox_address
 from postane.admin.site import Change, Site, hosted_domain
 from postane.core.errors import ConflictError, NotFoundError, UsageError
 from postane.directory.passwords import hash_password, verify_password
-from postane.storage.schema import Account, Alias, Credential
+from postane.storage.schema import Account, Alias, Credential, Elsewhere
 
 _QUOTA = re.compile(r"(?P<number>[0-9]{1,12}) *(?P<unit>[KMGT]?)(?:i?B)?", re.IGNORECASE)
 MIN_PASSWORD = 8
@@ -65,6 +65,7 @@ def add(
                 mailboxes.open_mailbox(session, account, account.domain)
             return Change(_set(account, display_name, quota, None), _view(account))
         domain = hosted_domain(session, wanted.key_domain)
+        session.execute(delete(Elsewhere).where(Elsewhere.address == wanted.key))  # its mailbox has been moved
         if session.scalar(select(Alias).where(Alias.address == wanted.key)) is not None:
             raise ConflictError(f"{wanted.key} is an alias", hint=f"postane alias remove {wanted.key}")
         _check_password(password, least)

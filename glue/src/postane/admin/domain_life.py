@@ -41,7 +41,7 @@ from postane.core.ports import Now
 from postane.directory.dkim_keys import make_keys
 from postane.domains import life as rules
 from postane.domains.life import Life, Observation, Proof, State, Step
-from postane.storage.schema import Account, Alias, Claim, Domain, Tenant
+from postane.storage.schema import Account, Alias, Claim, Domain, Elsewhere, Tenant
 
 REFUSALS = ("4xx", "5xx")
 
@@ -222,7 +222,11 @@ class Desk:
         with self._site.database.session() as session:
             accounts = counts(session, Account)
             aliases = counts(session, Alias)
-            return [view_with(row, accounts.get(row.id, 0), aliases.get(row.id, 0)) for row in session.scalars(query)]
+            elsewhere = counts(session, Elsewhere)
+            return [
+                view_with(row, accounts.get(row.id, 0), aliases.get(row.id, 0), elsewhere.get(row.id, 0))
+                for row in session.scalars(query)
+            ]
 
     def rollback(
         self, name: str, who: str = "", why: str = "", *, dns: bool = True, dry_run: bool = False

@@ -17,7 +17,7 @@ from postane.dns.records import text_of
 from postane.domains import life as rules
 from postane.domains.life import Life, OldMx, Proof, State, Step
 from postane.domains.observe import challenge
-from postane.storage.schema import Account, Alias, Claim, Domain, Tenant
+from postane.storage.schema import Account, Alias, Claim, Domain, Elsewhere, Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ class LifeView(DomainView):
     """`holds` is what held it at the last look (`checked_at`), a line for a person. Times are seconds since the epoch.
 
     `actions` are what the last step asks for (domains.life.Action), `deeds` what was done about it at the domain's DNS;
-    `stepped`: this call has led the domain from one state to another.
+    `elsewhere` counts addresses that are listed as still at the host that the domain comes from; `stepped`: this call
+    has led the domain from one state to another.
     """
 
     state: str
@@ -48,7 +49,7 @@ class LifeView(DomainView):
     checked_at: float | None
     check_again_at: float | None
     old_mx: tuple[str, ...]
-    split: bool = False
+    elsewhere: int = 0
     actions: tuple[str, ...] = ()
     deeds: tuple[Deed, ...] = ()
     stepped: bool = False
@@ -100,7 +101,7 @@ def note_look(row: Domain, found: Step, now: float) -> None:
     row.holds, row.checked_at, row.check_again_at = found.holds, now, found.check_again_at
 
 
-def counts(session: Session, table: type[Account] | type[Alias]) -> dict[int, int]:
+def counts(session: Session, table: type[Account] | type[Alias] | type[Elsewhere]) -> dict[int, int]:
     """Rows of each domain."""
     rows = session.execute(select(table.domain_id, func.count()).group_by(table.domain_id))
     return {row[0]: row[1] for row in rows}
@@ -108,10 +109,13 @@ def counts(session: Session, table: type[Account] | type[Alias]) -> dict[int, in
 
 def life_view(session: Session, row: Domain, actions: Iterable[rules.Action] = ()) -> LifeView:
     people = view_of(session, row)
-    return view_with(row, people.accounts, people.aliases, actions)
+    elsewhere = session.scalar(select(func.count(Elsewhere.id)).where(Elsewhere.domain_id == row.id)) or 0
+    return view_with(row, people.accounts, people.aliases, elsewhere, actions)
 
 
-def view_with(row: Domain, accounts: int, aliases: int, actions: Iterable[rules.Action] = ()) -> LifeView:
+def view_with(
+    row: Domain, accounts: int, aliases: int, elsewhere: int, actions: Iterable[rules.Action] = ()
+) -> LifeView:
     return LifeView(
         name=row.name,
         shown=shown_domain(row.name),
@@ -127,6 +131,6 @@ def view_with(row: Domain, accounts: int, aliases: int, actions: Iterable[rules.
         checked_at=row.checked_at,
         check_again_at=row.check_again_at,
         old_mx=msgspec.json.decode(row.old_mx, type=OldMx).hosts,
-        split=row.split,
+        elsewhere=elsewhere,
         actions=tuple(map(str, actions)),
     )

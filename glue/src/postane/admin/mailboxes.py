@@ -116,6 +116,12 @@ def root_of(site: Site) -> Path:
     return Path(delivery.maildir) if delivery.local == "maildir" else ROOT
 
 
+def folder_of(session: Session, address: str) -> str:
+    """The folder of an account, below the root; "" if there is no such account."""
+    query = select(Mailbox.folder).join(Account, Account.mailbox_id == Mailbox.id).where(Account.address == address)
+    return session.scalar(query) or ""
+
+
 def _query(names: Sequence[str]) -> Select[Mailbox]:
     accounts = select(Account.mailbox_id).where(Account.mailbox_id.is_not(None))
     query = select(Mailbox).where(Mailbox.id.not_in(accounts), Mailbox.removed_at.is_(None), Mailbox.address != "")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from postane.admin import domain_split
 from postane.admin.domain_life import Desk
 from postane.admin.domain_stage import LifeView
 from postane.cli import output
 from postane.cli.moment import shown as shown_moment
 from postane.cli.site import site
 from postane.cli.who import who
+from postane.core.errors import UsageError
 
 Name = Annotated[str, typer.Argument(help="The domain, as letters (müze.example) or as A-labels.")]
 NoDns = Annotated[bool, typer.Option("--no-dns", help="Leave the domain's records alone; say what is to do.")]
@@ -32,7 +35,7 @@ _DEEDS = {
 
 def register(app: typer.Typer) -> None:
     """Adds the verbs to the noun `domain`."""
-    for verb in (claim, verify, show, advance, watch, rollback, suspend, resume, leave):
+    for verb in (claim, verify, show, advance, watch, rollback, suspend, resume, leave, split):
         app.command()(verb)
 
 
@@ -86,6 +89,8 @@ def show(
         return
     typer.echo(_line(found))
     people = f"tenant {found.tenant}, {found.accounts} accounts, {found.aliases} aliases"
+    if found.elsewhere:
+        people += f", {found.elsewhere} addresses still at {', '.join(found.old_mx)}"
     proof = f"proved by {found.proof}" if found.proof else "not proved"
     typer.echo(f"  {people}, {proof}{'' if found.active else ', switched off'}")
     if found.checked_at is not None:
@@ -167,6 +172,37 @@ def leave(name: Name, why: Why = "", as_json: output.Json = False) -> None:
     """Let a domain go: its mail is taken until its new MX is seen; `rollback` undoes it."""
     done = Desk(site()).leave(name, who(), why)
     _told(done.changed, done.item, as_json=as_json)
+
+
+def split(
+    name: Name,
+    add: Annotated[list[str] | None, typer.Option(help="An address that is still at the old host; repeatable.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="One that is not any more; repeatable.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A file of addresses to add, one a line.")] = None,
+    as_json: output.Json = False,
+) -> None:
+    """Say which mailboxes of a domain are still at the host that it comes from; without options, show them.
+
+    Their mail is taken here, whoever sends it, and goes on to that host. `account add` takes an address off the list.
+
+    Example: `postane domain split example.org --file not-moved-yet.txt`
+    """
+    more = [line.strip() for line in _lines(file) if line.strip() and not line.startswith("#")]
+    done = domain_split.change(site(), name, [*(add or ()), *more], remove or (), who())
+    if as_json:
+        output.change(done.changed, done.item, "", as_json=True)
+        return
+    hosts = ", ".join(done.item.hosts) or "a host that is not known"
+    typer.echo(f"{done.item.domain}: {len(done.item.addresses)} addresses at {hosts}")
+    for address in done.item.addresses:
+        typer.echo(f"  {address}")
+
+
+def _lines(file: Path | None) -> list[str]:
+    try:
+        return file.read_text("utf-8").splitlines() if file is not None else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: cannot be read: {error}") from error
 
 
 def _told(changed: bool, view: LifeView, *, as_json: bool, would: bool = False) -> None:

@@ -24,9 +24,10 @@ class Recipient:
 
     `address` is where the message goes (after aliases), `original` what the peer said in RCPT.
     `orcpt` is the ORCPT parameter as given ("rfc822;addr") or "". An empty `notify` is the default of RFC 3461.
-    `kind` says which door it leaves by: "local" (a mailbox here), "remote", or "quarantine" (kept apart from the
-    mailbox `address`). `mailbox` is the one that the address had when the recipient was accepted (core.ports.Mailbox),
-    0 where that was not said: whoever has the address later does not get the message.
+    `kind` says which door it leaves by: "local" (a mailbox here), "remote", "elsewhere" (of a domain here, but still at
+    the host that the domain comes from), or "quarantine" (kept apart from the mailbox `address`). `mailbox` is the one
+    that the address had when the recipient was accepted (core.ports.Mailbox), 0 where that was not said: whoever has
+    the address later does not get the message.
     """
 
     address: str

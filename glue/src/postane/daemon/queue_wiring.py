@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from random import SystemRandom
 
+import msgspec
+
 from postane.bounce.notices import DsnNotices
 from postane.config.model import Config
 from postane.core.ports import Transport
@@ -20,6 +22,7 @@ from postane.delivery.lmtp import REMOTE as LMTP
 from postane.delivery.lmtp import LmtpTransport
 from postane.delivery.maildir import MaildirTransport
 from postane.delivery.mx import OwnHost
+from postane.delivery.old_hosts import OldHosts
 from postane.delivery.owner import OwnersOnly
 from postane.delivery.router import Router
 from postane.delivery.smtp import SmtpTransport
@@ -40,7 +43,11 @@ def queue_ways(config: Config) -> Ways:
     """For the queue process, made in it."""
     lookup = make_lookup(config)
     ours = OwnHost(names={config.host.lower()}, addresses=set(config.dns.addresses))
-    remote = SmtpTransport(config.delivery, config.host, Resolver(config.dns), ours, SystemRandom())
+    resolver = Resolver(config.dns)
+    remote = SmtpTransport(config.delivery, config.host, resolver, ours, SystemRandom())
+    # A smarthost would look up where the domain's mail goes now: here.
+    direct = msgspec.structs.replace(config.delivery, smarthost="")
+    elsewhere = SmtpTransport(direct, config.host, OldHosts(resolver, lookup.old_hosts), ours, SystemRandom())
     local: Transport
     if config.delivery.local == "maildir":
         local = MaildirTransport(Path(config.delivery.maildir), config.host, lookup.mailbox)
@@ -61,5 +68,6 @@ def queue_ways(config: Config) -> Ways:
         Settling(remote, store),
         config.delivery.smarthost,
         QuarantineTransport(store, config.quarantine),
+        elsewhere,
     )
     return Ways(router, DsnNotices(config.host, lookup.resolve, lookup.mailbox, time.time), quarantine)

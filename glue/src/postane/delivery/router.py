@@ -17,23 +17,32 @@ QUARANTINE = Destination("quarantine", local=True)
 class Router:
     """A core.ports.Routes: mailboxes here by `local`, what is suspect by `quarantine`, everything else by `remote`.
 
-    With a smarthost all remote mail has one destination; without, each domain is one.
+    With a smarthost all remote mail has one destination; without, each domain is one. `elsewhere` takes what a domain
+    here has still at the host that it comes from.
     """
 
     def __init__(
-        self, local: Transport, remote: Transport, smarthost: str = "", quarantine: Transport | None = None
+        self,
+        local: Transport,
+        remote: Transport,
+        smarthost: str = "",
+        quarantine: Transport | None = None,
+        elsewhere: Transport | None = None,
     ) -> None:
         self._local = local
         self._remote = remote
         self._smarthost = smarthost
         # Without a quarantine such mail goes into the mailbox it was meant for.
         self._quarantine = quarantine or local
+        self._elsewhere = elsewhere or remote
 
     def destination(self, recipient: Recipient) -> Destination:
         if recipient.kind == "local":
             return LOCAL
         if recipient.kind == "quarantine":
             return QUARANTINE
+        if recipient.kind == "elsewhere":
+            return Destination(f"old host of {recipient.address.rpartition('@')[2]}")
         if self._smarthost:
             return Destination(self._smarthost)
         domain = recipient.address.rpartition("@")[2]
@@ -43,12 +52,13 @@ class Router:
             return Destination(domain.lower())  # the transport says what is wrong with it
 
     async def deliver(self, message: Claimed, recipients: Sequence[Recipient]) -> list[Outcome]:
-        kind = recipients[0].kind
-        transport = self._local if kind == "local" else self._quarantine if kind == "quarantine" else self._remote
-        return await transport.deliver(message, recipients)
+        ways = {"local": self._local, "quarantine": self._quarantine, "elsewhere": self._elsewhere}
+        return await ways.get(recipients[0].kind, self._remote).deliver(message, recipients)
 
     async def close(self) -> None:
         await self._local.close()
         if self._quarantine is not self._local:
             await self._quarantine.close()
+        if self._elsewhere is not self._remote:
+            await self._elsewhere.close()
         await self._remote.close()

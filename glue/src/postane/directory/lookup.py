@@ -11,8 +11,9 @@ the tenant, else of the host. postmaster@<host> itself, and the bare <postmaster
 
 Where a domain stands in its life (domains.life) decides what of this holds. One that nobody has proved is as foreign
 as any that is not here, and so are its people. Verified or in shadow its mail lies elsewhere yet: only accounts and
-aliases that are here by name are ours, all other names of it are foreign. A suspended one takes nothing and lets nobody
-in; what is on the way to its mailboxes already still arrives.
+aliases that are here by name are ours, all other names of it are foreign. Addresses that the operator has listed as
+still elsewhere are taken at any stage, and their mail goes on to the host that the domain comes from. A suspended one
+takes nothing and lets nobody in; what is on the way to its mailboxes already still arrives.
 """
 
 from __future__ import annotations
@@ -115,6 +116,16 @@ class Lookup:
                 self._mailboxes.clear()
             self._mailboxes[address] = (now + self._changes.life, found)
         return found
+
+    async def old_hosts(self, domain: str) -> Sequence[str]:
+        """The servers that had a domain's mail before it came here, the preferred first. Raises TemporaryError."""
+
+        def look() -> Sequence[Row]:
+            with self._reader.snapshot() as ask:
+                return ask(_OLD_HOSTS, name=domain)
+
+        rows = await asyncio.get_running_loop().run_in_executor(self._threads, look)
+        return [host for (text,) in rows for host in json.loads(text).get("hosts", ())]
 
     def policy(self, address: str, section: str) -> tuple[str, ...]:
         """What tenant, domain and account want of a section of the configuration, the widest first, as JSON documents.
@@ -270,14 +281,18 @@ _DOMAIN = """
         domains.state, domains.refusal, domains.came_from
     FROM domains JOIN tenants ON tenants.id = domains.tenant_id
     WHERE domains.name = :name AND domains.state NOT IN ('claimed', 'removed')"""
-# An account has no alias's number, an alias no mailbox. The domain is known to be active when this is asked.
+# An account has no alias's number, an alias no mailbox, what is elsewhere the number -1. The domain is known to be
+# active when this is asked.
 _NAMES = """
     SELECT address, 0, mailbox_id FROM accounts WHERE address IN (:whole, :bare) AND active
-    UNION ALL SELECT address, id, 0 FROM aliases WHERE address IN (:whole, :bare, :rest)"""
+    UNION ALL SELECT address, id, 0 FROM aliases WHERE address IN (:whole, :bare, :rest)
+    UNION ALL SELECT address, -1, 0 FROM elsewhere WHERE address IN (:whole, :bare)"""
+_OLD_HOSTS = "SELECT old_mx FROM domains WHERE name = :name"
 _TARGETS = "SELECT address FROM alias_targets WHERE alias_id = :alias ORDER BY position"
 _OLDEST = """
     SELECT accounts.address, accounts.mailbox_id FROM accounts JOIN domains ON domains.id = accounts.domain_id
-    WHERE accounts.active AND domains.active AND domains.state NOT IN ('claimed', 'suspended', 'removed') {}
+    WHERE accounts.active AND domains.active AND domains.state NOT IN ('claimed', 'suspended', 'removed')
+    AND domains.came_from NOT LIKE '%suspended%' {}
     ORDER BY accounts.id LIMIT 1"""
 _MAILBOX = """
     SELECT mailboxes.id, mailboxes.folder, mailboxes.made_at
@@ -289,7 +304,7 @@ _CREDENTIALS = """
     JOIN domains ON domains.id = accounts.domain_id JOIN tenants ON tenants.id = domains.tenant_id
     JOIN credentials ON credentials.account_id = accounts.id
     WHERE accounts.address = :address AND accounts.active AND domains.active
-    AND domains.state NOT IN ('claimed', 'suspended', 'removed')"""
+    AND domains.state NOT IN ('claimed', 'suspended', 'removed') AND domains.came_from NOT LIKE '%suspended%'"""
 _SIBLINGS = """
     SELECT siblings.name FROM domains JOIN domains AS siblings ON siblings.tenant_id = domains.tenant_id
     WHERE domains.name = :domain AND siblings.state NOT IN ('claimed', 'removed') ORDER BY siblings.name"""
@@ -314,7 +329,8 @@ def _is_away(domain: Row) -> bool:
 
 
 def _is_open(domain: Row) -> bool:
-    return bool(domain[2]) and domain[4] != "suspended"
+    """Neither switched off nor suspended, be it leaving besides."""
+    return bool(domain[2]) and "suspended" not in (domain[4], *domain[6].split())
 
 
 def resolve(ask: Ask, address: Address, host: str, separator: str = "+") -> Resolved:
@@ -399,7 +415,9 @@ def _step(ask: Ask, address: Address, domain: Row, separator: str, *, by_name: b
     accounts: dict[str, Recipient] = {}
     aliases: dict[str, int] = {}
     for name, alias, mailbox in ask(_NAMES, whole=whole, bare=bare.key, rest=rest):
-        if alias:
+        if alias < 0:
+            accounts.setdefault(name, Recipient(str(address), kind="elsewhere"))
+        elif alias:
             aliases[name] = alias
         else:
             accounts[name] = _local(name, mailbox)

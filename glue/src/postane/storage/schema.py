@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import BigInteger, ForeignKey, MetaData, UniqueConstraint, false
+from sqlalchemy import BigInteger, ForeignKey, MetaData, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 # Names for all constraints: a migration can only change what it can name, on SQLite as on PostgreSQL.
@@ -46,7 +46,7 @@ class Domain(Base):
     `state` is one of domains.life, `came_from` the one that a suspended or leaving domain goes back to, `refusal`
     ("4xx" or "5xx") what a suspended one says; `proof` says by what it was proved ("" not yet), `token` is waited for.
     `old_mx` is JSON (domains.life.OldMx). `holds` is what held it at the last look, `check_again_at` when to look next.
-    `split`: mail for names that are not here goes on to the old host. `exported_at`: when its data was taken last.
+    `exported_at`: when its data was taken last.
     """
 
     __tablename__ = "domains"
@@ -69,7 +69,6 @@ class Domain(Base):
     holds: Mapped[str] = mapped_column(default="", server_default="")
     checked_at: Mapped[float | None]
     check_again_at: Mapped[float | None]
-    split: Mapped[bool] = mapped_column(default=False, server_default=false())
     exported_at: Mapped[float | None]
 
     tenant: Mapped[Tenant] = relationship(lazy="joined")
@@ -155,6 +154,17 @@ class Alias(Base):
     targets: Mapped[list[AliasTarget]] = relationship(
         order_by="AliasTarget.position", cascade="all, delete-orphan", lazy="selectin"
     )
+
+
+class Elsewhere(Base):
+    """An address whose mailbox is still at the host that its domain comes from: its mail goes there."""
+
+    __tablename__ = "elsewhere"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    domain_id: Mapped[int] = mapped_column(ForeignKey("domains.id", ondelete="CASCADE"), index=True)
+    address: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[float] = mapped_column(default=_now)
 
 
 class AliasTarget(Base):

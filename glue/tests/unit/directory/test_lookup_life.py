@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import text
 
-from postane.admin import account, alias, domain
+from postane.admin import account, alias, domain, domain_split
 from postane.admin.site import Site, hosted_domain
 from postane.config.model import Config
 from postane.core.address import Address
@@ -142,3 +143,29 @@ def test_a_change_of_stage_is_seen_at_once(site: Site, lookup: Lookup) -> None:
     lookup._changes.due = 0.0
     assert lookup.resolve_cached(Address.parse("x@moving.test")) is None
     assert not login(lookup)
+
+
+@pytest.mark.parametrize("state", ["verified", "shadow", "cutover", "hardened"])
+def test_what_is_still_elsewhere_goes_there(site: Site, lookup: Lookup, state: str) -> None:
+    stage(site, "shadow")
+    with site.database.change() as session:
+        hosted_domain(session, "moving.test").old_mx = '{"hosts": ["mx.old.test", "mx2.old.test"]}'
+    domain_split.change(site, "moving.test", ["y@moving.test"])
+    stage(site, state)
+    time.sleep(0.25)
+    assert ends(lookup, "y@moving.test") == [("y@moving.test", "elsewhere")]
+    assert ends(lookup, "Y+tag@moving.test") == [("Y+tag@moving.test", "elsewhere")]
+    assert ends(lookup, "sales@moving.test") == [("x@moving.test", "local"), ("y@moving.test", "elsewhere")]
+    assert ends(lookup, "x@moving.test") == [("x@moving.test", "local")]
+    assert not asyncio.run(lookup.may_send_as("x@own.test", Address.parse("y@moving.test")))
+    assert asyncio.run(lookup.old_hosts("moving.test")) == ["mx.old.test", "mx2.old.test"]
+    assert asyncio.run(lookup.old_hosts("nobody.test")) == []
+    domain_split.change(site, "moving.test", (), ["y@moving.test"])
+
+
+def test_one_that_leaves_suspended_stays_shut(site: Site, lookup: Lookup) -> None:
+    stage(site, "leaving", "5xx", "hardened suspended")
+    assert ask(lookup, "x@moving.test") == Resolved(True, (), "bakery", closed="5xx")
+    assert not login(lookup)
+    assert ends(lookup, "postmaster@own.test") == [("x@own.test", "local")]
+    assert views(site) == (0, 1)

@@ -8,6 +8,14 @@ from alembic import op
 revision = "0005"
 down_revision = "0004"
 
+_LOGINS = """
+    CREATE VIEW mail_logins AS
+    SELECT a.address AS address, c.hash AS password
+      FROM accounts a
+      JOIN domains d ON d.id = a.domain_id
+      JOIN credentials c ON c.account_id = a.id AND c.kind = 'main'
+     WHERE a.active AND d.active AND d.state NOT IN ('claimed', 'suspended', 'removed'){}
+    """
 _USERS = """
     CREATE VIEW mail_users AS
     SELECT a.address AS address, d.name AS domain, a.local_part AS local_part,
@@ -20,6 +28,7 @@ _USERS = """
 
 def upgrade() -> None:
     op.execute("DROP VIEW mail_users")
+    op.execute("DROP VIEW mail_logins")
     op.create_table(
         "mailboxes",
         sa.Column("id", sa.Integer, nullable=False),
@@ -47,9 +56,23 @@ def upgrade() -> None:
         "INSERT INTO mailboxes (address, tenant, folder, made_at)"
         " SELECT '', '', '', 0 WHERE EXISTS (SELECT 1 FROM domains)"
     )
+    # A suspended domain that leaves is still suspended.
+    op.execute(_LOGINS.format(" AND d.came_from NOT LIKE '%suspended%'"))
     op.execute(_USERS.format("m.folder", "\n      JOIN mailboxes m ON m.id = a.mailbox_id"))
-    op.add_column("domains", sa.Column("split", sa.Boolean, nullable=False, server_default=sa.false()))
     op.add_column("domains", sa.Column("exported_at", sa.Double, nullable=True))
+    op.create_table(
+        "elsewhere",
+        sa.Column("id", sa.Integer, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_elsewhere"),
+        sa.Column("domain_id", sa.Integer, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["domain_id"], ["domains.id"], name="fk_elsewhere_domain_id_domains", ondelete="CASCADE"
+        ),
+        sa.Column("address", sa.String, nullable=False),
+        sa.UniqueConstraint("address", name="uq_elsewhere_address"),
+        sa.Column("created_at", sa.Double, nullable=False),
+    )
+    op.create_index("ix_elsewhere_domain_id", "elsewhere", ["domain_id"])
     op.create_table(
         "reports",
         sa.Column("id", sa.Integer, nullable=False),
@@ -78,10 +101,11 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP VIEW mail_users")
-    for table in ("report_sources", "reports"):
+    op.execute("DROP VIEW mail_logins")
+    op.execute(_LOGINS.format(""))
+    for table in ("report_sources", "reports", "elsewhere"):
         op.drop_table(table)
     op.drop_column("domains", "exported_at")
-    op.drop_column("domains", "split")
     op.drop_index("ix_accounts_mailbox_id", "accounts")
     op.drop_column("accounts", "mailbox_id")
     op.drop_table("mailboxes")
