@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from postane.cli import output
+from postane.cli.certificate_host import host
 from postane.cli.moment import shown as shown_moment
 from postane.cli.site import site
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from postane.admin.certificates import Done
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(host)
 
 Names = Annotated[list[str] | None, typer.Argument(help="Domains; without any, all.")]
 
