@@ -30,7 +30,7 @@ _HEAD = (
     "The web server does not lead there, and a request that came through a proxy gets 404.\n"
     "`docs/howto/metrics.md` has a scrape job and rules for alerts.\n\n"
     "Every process writes what it counts into `<runtime>/metrics/`, every two seconds and at its end.\n"
-    "Each figure has the labels `service` (`smtpd`, `queue`, `api`) and `worker` (`smtpd-0`, `queue`, "
+    "Each figure has the labels `service` (`smtpd`, `queue`, `api`, `drift`) and `worker` (`smtpd-0`, `queue`, "
     "`smtpd-supervisor`, …) beside its own.\n"
     "A counter belongs to the worker and not to the process: when a worker is replaced or reloaded it goes on, "
     "and it begins at zero when the service is started.\n"

@@ -233,6 +233,20 @@ def test_what_is_there_by_a_wildcard_alone_is_not_there() -> None:
     on(test)
 
 
+def test_where_there_is_no_wildcard_it_is_not_asked_for_type_by_type() -> None:
+    names = [(D, "MX"), (f"autoconfig.{D}", "A"), (f"autodiscover.{D}", "A")]
+
+    async def test(net: Net) -> None:
+        for server in (net.first, net.second):
+            server.zones[D] = [(name, "60", "CNAME", "mail.host.test.") for name, kind in names if kind == "A"]
+        assert (await net.look(names=names)).asked == 1 + 3 + 1 + 1  # the last to a resolver
+        for server in (net.first, net.second):
+            server.zones[D].append((f"*.{D}", "60", "TXT", '"x"'))
+        assert (await net.look(names=names)).asked == 1 + 3 + 1 + 1 + 1
+
+    on(test)
+
+
 def test_a_resolver_that_still_sees_the_old_is_told() -> None:
     async def test(net: Net) -> None:
         for server in (net.first, net.second):
