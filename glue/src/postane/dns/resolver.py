@@ -30,6 +30,9 @@ _MAX_ALIASES = 8
 _LEAST = 5.0  # seconds that an answer holds, whatever its TTL: one message asks once
 _MOST = 3600.0  # and at most; RFC 8767 section 4 speaks of days, but mail wants to see what was put right
 _MOST_NOTHING = 900.0  # the same for "there is none" (RFC 2308 section 5)
+
+Labels = tuple[bytes, ...]  # of a name, in small letters, the root's last: quicker to look up than a dns.name.Name
+
 _NO_TTL = 2**30  # what dnspython makes of "there is none" without SOA lies beyond: nobody said how long it holds
 
 
@@ -50,7 +53,7 @@ class _Said:
     """An answer as it is kept: records, or the name that an alias leads to, or why there is no such name."""
 
     records: tuple[Any, ...] = ()
-    leads_to: dns.name.Name | None = None
+    leads_to: Labels | None = None
     no_such_name: str = ""
 
 
@@ -65,7 +68,7 @@ class Resolver:
         self._resolver.lifetime = settings.timeout
         # A server that is silent must leave time for the next one.
         self._resolver.timeout = max(settings.timeout / (len(self._resolver.nameservers) + 1), 0.5)
-        self._memory: Memory[tuple[dns.name.Name, str], _Said] = Memory()
+        self._memory: Memory[tuple[Labels, str], _Said] = Memory()
 
     async def mail_hosts(self, domain: str) -> tuple[MailHost, ...]:
         """The MX records, best first; empty: the domain exists but has none (then its address serves).
@@ -123,11 +126,8 @@ class Resolver:
 
     async def ask(self, question: Question) -> Answer:
         """The answer to a question of an evaluation. Raises nothing: see Answer.failed."""
-        try:
-            # Octets as they are: what a macro made of a stranger's words is no presentation format with escapes.
-            name = dns.name.Name([*question.name.lower().encode().split(b"."), b""])
-        except dns.exception.DNSException:
-            return NO_SUCH_NAME
+        # Octets as they are: what a macro made of a stranger's words is no presentation format with escapes.
+        name = (*question.name.lower().encode().split(b"."), b"")
         if question.fresh:
             self._memory.forget((name, ""), (name, question.kind))
         try:
@@ -151,9 +151,9 @@ class Resolver:
             question = dns.name.from_text(name)
         except (dns.exception.DNSException, UnicodeError) as error:
             raise NoSuchNameError(f"{name!r} is no domain name: {error}") from error
-        return await self._find(question, kind)
+        return await self._find(_labels(question), kind)
 
-    async def _find(self, name: dns.name.Name, kind: str) -> Sequence[Any]:
+    async def _find(self, name: Labels, kind: str) -> Sequence[Any]:
         """Follows an alias whose target the server left out, as one does that is no resolver (RFC 1034 section 3.6.2).
 
         Raises NoSuchNameError, TemporaryError.
@@ -165,20 +165,24 @@ class Resolver:
             if said.leads_to is None:
                 return said.records
             name = said.leads_to
-        raise TemporaryError(f"DNS: {name} {kind}: more than {_MAX_ALIASES} aliases one after the other")
+        raise TemporaryError(f"DNS: {_shown(name)} {kind}: more than {_MAX_ALIASES} aliases one after the other")
 
-    def _asking(self, name: dns.name.Name, kind: str) -> Callable[[], Awaitable[tuple[_Said, float]]]:
+    def _asking(self, name: Labels, kind: str) -> Callable[[], Awaitable[tuple[_Said, float]]]:
         return lambda: self._resolve(name, kind)
 
-    async def _resolve(self, name: dns.name.Name, kind: str) -> tuple[_Said, float]:
+    async def _resolve(self, labels: Labels, kind: str) -> tuple[_Said, float]:
         """The answer and the seconds that it holds. Raises TemporaryError."""
-        asked = name.to_text(omit_final_dot=True)
+        asked = _shown(labels)
+        try:
+            name = dns.name.Name(labels)
+        except dns.exception.DNSException as error:
+            return _Said(no_such_name=f"{asked!r} is no domain name: {error}"), _LEAST
         try:
             answer = await self._resolver.resolve(name, kind, search=False, raise_on_no_answer=False)
         except dns.resolver.NXDOMAIN as error:
             said = _Said(no_such_name=f"the domain {asked} does not exist")
             life = _life(_nothing_for(error.kwargs["responses"][name]), _MOST_NOTHING)
-            self._memory.put((name, ""), said, life)  # of whatever kind (RFC 8020)
+            self._memory.put((labels, ""), said, life)  # of whatever kind (RFC 8020)
             return said, life
         except dns.resolver.YXDOMAIN:
             return _Said(no_such_name=f"{asked}: its DNAME leads to a name that is too long"), _LEAST
@@ -192,8 +196,16 @@ class Resolver:
         ttl = answer.chaining_result.minimum_ttl
         if answer.rrset is not None:
             return _Said(tuple(answer.rrset)), _life(ttl, _MOST)
-        leads_to = None if answer.canonical_name == name else answer.canonical_name
+        leads_to = None if answer.canonical_name == name else _labels(answer.canonical_name)
         return _Said(leads_to=leads_to), _life(ttl, _MOST_NOTHING)
+
+
+def _labels(name: dns.name.Name) -> Labels:
+    return tuple(label.lower() for label in name.labels)
+
+
+def _shown(labels: Labels) -> str:
+    return b".".join(labels[:-1]).decode("utf-8", "backslashreplace")
 
 
 def _nothing_for(response: dns.message.Message) -> int:

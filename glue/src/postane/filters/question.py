@@ -1,18 +1,53 @@
-"""A call of a filter that is begun at once, and becomes a task only in so far as it has to wait.
+"""What is begun at once, and costs a task or a timer only if it has to wait.
 
-Most calls answer without waiting: they look into memory, or have nothing to say. A task of their own and a timer for
-each would cost them several times their work.
+Most calls of a filter answer without waiting, as they have nothing to say, and most questions to the DNS are answered
+from memory: a task of their own and a timer for each would cost several times their work.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import copy_context
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
 
 _NOTHING = object()
+
+
+async def until(end: float, asked: Awaitable[T]) -> T:
+    """What is asked, if it comes by `end`, on the loop's clock. Raises TimeoutError."""
+    steps = asked.__await__()
+    try:
+        first = next(steps)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    async with asyncio.timeout_at(end):
+        return await _Rest(steps, first)
+
+
+class _Rest(Generic[T]):
+    """The steps after the first, which waits for `first`."""
+
+    def __init__(self, steps: Generator[Any, Any, T], first: object) -> None:
+        self._steps, self._first = steps, first
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        waits_for = self._first
+        while True:
+            try:
+                try:
+                    given = yield waits_for
+                except BaseException as error:
+                    waits_for = self._steps.throw(error)
+                else:
+                    waits_for = self._steps.send(given)
+            except StopIteration as done:
+                result: T = done.value
+                return result
 
 
 class Question(Coroutine[Any, Any, None]):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from postane.filters.question import Question
+from postane.filters.question import Question, until
 
 PLACE: ContextVar[str] = ContextVar("place", default="outside")
 
@@ -158,3 +158,45 @@ def test_one_that_has_ended_is_not_disturbed_by_a_late_cancel() -> None:
         return question
 
     assert asyncio.run(run()).answer == "well"
+
+
+def test_what_is_known_at_once_takes_no_timer_and_what_is_late_is_a_timeout() -> None:
+    async def fails() -> str:
+        await asyncio.sleep(0)
+        raise ValueError("no")
+
+    async def run() -> None:
+        now = asyncio.get_running_loop().time()
+        assert await until(now - 1, says()) == "well"
+        assert await until(now + 60, waits()) == "well"
+        assert await until(now + 60, catches()) == "well"
+        assert await until(now + 60, is_late_within()) == "well"
+        with pytest.raises(ValueError, match="no"):
+            await until(now + 60, fails())
+        with pytest.raises(ValueError, match="no"):
+            await until(now + 60, raises())
+        with pytest.raises(TimeoutError):
+            await until(now + 0.01, asyncio.sleep(60))
+
+    asyncio.run(run())
+
+
+def test_who_is_cancelled_while_it_waits_ends_what_it_asked() -> None:
+    told: list[str] = []
+
+    async def cleans() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            told.append("clean")
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(until(loop.time() + 60, cleans()))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+    assert told == ["clean"]

@@ -6,6 +6,7 @@ import asyncio
 from typing import TypeVar
 
 from postane.core.question import Answer, Ask, Evaluation
+from postane.filters.question import until
 
 T = TypeVar("T")
 
@@ -19,8 +20,7 @@ async def run(evaluation: Evaluation[T], ask: Ask, seconds: float = SECONDS) -> 
         question = next(evaluation)
         while True:
             try:
-                async with asyncio.timeout_at(end):
-                    answer = await ask(question)
+                answer = await until(end, ask(question))
             except TimeoutError:
                 answer = Answer(failed=f"DNS: no answer about {question.name} {question.kind} within {seconds:g} s")
             question = evaluation.send(answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from postane.core.question import Answer, Ask, Question
+from postane.filters.question import until
 
 
 def within(ask: Ask, seconds: float) -> Ask:
@@ -24,8 +25,7 @@ def within(ask: Ask, seconds: float) -> Ask:
             end.append(loop.time() + seconds)
         asked[question] = waiting = loop.create_future()
         try:
-            async with asyncio.timeout_at(end[0]):
-                answer = await ask(question)
+            answer = await until(end[0], ask(question))
         except TimeoutError:
             answer = Answer(failed=f"DNS: no answer about {question.name} {question.kind} within {seconds:g} s for all")
         except BaseException:  # whoever else waits for it must not wait for ever

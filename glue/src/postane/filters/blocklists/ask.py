@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from postane.filters.blocklists.codes import Codes
 from postane.filters.blocklists.watch import Channel, Said
+from postane.filters.question import Question
 from postane.observe.tasks import Tasks
 
 _TEXT = 300  # characters of a list's own words: they go into a reply line (RFC 5321 section 4.5.3.1.5)
@@ -53,20 +54,33 @@ async def inquire(inquiries: Sequence[Inquiry], end: float, tasks: Tasks, enough
 
     Once the score is at least `enough`, unless that is 0, and no allow list can change it any more, nobody waits.
     """
-    asked = {asyncio.ensure_future(one.channel.look(one.name, one.codes, end, tasks)): one for one in inquiries}
-    pending = set(asked)
+    loop = asyncio.get_running_loop()
+    asked: dict[asyncio.Task[None], tuple[Inquiry, Question]] = {}
+    for one in inquiries:
+        question = Question(one.channel.look(one.name, one.codes, end, tasks))
+        asked[question.begin(loop)] = one, question
+    pending = {task for task, (_, question) in asked.items() if not question.ended}
     try:
-        while pending:
+        while pending and not _decided(list(asked.values()), enough):
             _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            total = score(Found(one, task.result()) for task, one in asked.items() if task.done())
-            taken = sum(asked[task].codes.most for task in pending if asked[task].allow)
-            vouched = any(asked[task].trust for task in pending)
-            if 0 < enough <= total - taken and not vouched:
-                break
     finally:
         for task in pending:
             task.cancel()
-    return [Found(one, Said(reason=_UNHEARD) if task in pending else task.result()) for task, one in asked.items()]
+    return [Found(one, _said(question)) for one, question in asked.values()]
+
+
+def _decided(asked: Sequence[tuple[Inquiry, Question]], enough: float) -> bool:
+    """Whatever those say who have not answered yet."""
+    total = score(Found(one, _said(question)) for one, question in asked if question.ended)
+    open_ones = [one for one, question in asked if not question.ended]
+    taken = sum(one.codes.most for one in open_ones if one.allow)
+    return 0 < enough <= total - taken and not any(one.trust for one in open_ones)
+
+
+def _said(question: Question) -> Said:
+    if question.error is not None:
+        raise question.error
+    return question.answer if isinstance(question.answer, Said) else Said(reason=_UNHEARD)
 
 
 def score(found: Iterable[Found]) -> float:

@@ -16,6 +16,7 @@ from postane.core.question import Answer, Ask, Question
 from postane.filters.blocklists.codes import Codes
 from postane.filters.blocklists.health import Health, State, Trial, judge
 from postane.filters.blocklists.names import Kind, Points, control
+from postane.filters.question import until
 from postane.observe.log import get_logger
 from postane.observe.metrics import Metrics
 from postane.observe.tasks import Tasks
@@ -77,8 +78,7 @@ class Channel:
         if self.health.state is State.ASIDE:
             return self._said("aside", Said(reason=f"is set aside: {self.health.reason}"))
         try:
-            async with asyncio.timeout_at(end):
-                answer = await self._ask(Question(f"{name}.{self.named.zone}", "A"))
+            answer = await until(end, self._ask(Question(f"{name}.{self.named.zone}", "A")))
         except TimeoutError:
             answer = Answer(failed="no answer in time")
         if answer.failed:
@@ -104,8 +104,7 @@ class Channel:
     async def text(self, name: str, end: float) -> str:
         """What the list wants the one who is listed to read (RFC 5782 section 2.1); "" without an answer in time."""
         try:
-            async with asyncio.timeout_at(end):
-                answer = await self._ask(Question(f"{name}.{self.named.zone}", "TXT"))
+            answer = await until(end, self._ask(Question(f"{name}.{self.named.zone}", "TXT")))
         except TimeoutError:
             return ""
         return answer.records[0] if answer.records else ""
