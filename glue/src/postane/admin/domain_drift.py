@@ -17,7 +17,7 @@ from cryptography import x509
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from postane.admin import audit, domain_facts, domain_plan
+from postane.admin import audit, dns_targets, domain_facts, domain_plan
 from postane.admin.domain_plan import Planned, Told
 from postane.admin.names import domain_name
 from postane.admin.site import Site
@@ -224,7 +224,8 @@ class Watch:
     def _look(self, part: Planned, stood: frozenset[str]) -> Look:
         if part.plan is None or part.snapshot is None or part.facts is None:
             return drift.away(str(part.error))
-        return drift.see(part.facts, part.plan, part.snapshot, part.owned, stood, merged=part.merged)
+        writable = dns_targets.target(self._site, part.plan.target).writable
+        return drift.see(part.facts, part.plan, part.snapshot, part.owned, stood, merged=part.merged, writable=writable)
 
     def _ending(self, not_after: float, subject: str) -> list[drift.Found]:
         return drift.ending(not_after, self._site.config.certificates.ending_days, self._now(), subject)

@@ -80,6 +80,9 @@ URGENT = frozenset(
         Drift.DNSSEC_BROKEN,
     }
 )
+# Of the domain as a whole: one that was never served the right way is being set up, and its life tells of that.
+_OF_DOMAIN = frozenset({Drift.UNREACHABLE, Drift.ELSEWHERE, Drift.EXPIRED})
+_SERVED = "served"  # how it is remembered that it was
 _OF_RECORDS = frozenset(
     {
         Drift.MISSING,
@@ -177,23 +180,31 @@ def see(
     stood: Collection[str],
     *,
     merged: spf.Merged | None = None,
+    writable: bool = True,
 ) -> Look:
-    """What a plan, and the snapshot that it was made from, tell of drift. `stood` is what earlier looks saw right."""
+    """What a plan, and the snapshot that it was made from, tell of drift. `stood` is what earlier looks saw right.
+
+    `writable`: what is ours can be put back, as its target is no person.
+    """
     seen = {trouble.finding for trouble in snapshot.trouble}
     own_zone = plan.zone == facts.domain or facts.domain.endswith(f".{plan.zone}")
     found = list(_of_servers(snapshot)) if own_zone else []
+    served = own_zone and snapshot.servers and not any(one.kind in _OF_DOMAIN for one in found)
+    if _SERVED not in stood and facts.state != State.HARDENED:
+        found = [one for one in found if one.kind not in _OF_DOMAIN]
     if Finding.UNREGISTERED in seen and own_zone:
         return Look(tuple(found), blind=True)
     unseen = {f"{one.name} {one.type}" for one in snapshot.unanswered}
     # What stands at the place of an alias is asked for as addresses.
     unseen |= {f"{one.name} CNAME" for one in snapshot.unanswered if one.type == "A"}
     judge = _Judge(facts, plan, snapshot, owned, stood, merged)
-    found += [one for one in judge.found() if one.subject not in unseen]
+    found += [replace(one, ours=one.ours and writable) for one in judge.found() if one.subject not in unseen]
     first = {(one.kind, one.subject): one for one in reversed(found)}
     deaf = Finding.UNASKED in seen and not snapshot.records
     return Look(
         tuple(one for one in found if first.get((one.kind, one.subject)) is one),
-        frozenset(memory(line) for line in plan.of(Action.KEEP) if line.kind and line.record),
+        frozenset(memory(line) for line in plan.of(Action.KEEP) if line.kind and line.record)
+        | ({_SERVED} if served else set()),
         frozenset(unseen),
         blind=deaf,
         deaf=Finding.UNASKED in seen,
@@ -226,7 +237,7 @@ def remembered(stood: Collection[str], look: Look, plans: Iterable[Plan]) -> fro
     """What is known to have stood once; what is not wanted any more is forgotten."""
     if look.blind:
         return frozenset(stood) | look.stood
-    wanted = {memory(line) for plan in plans for line in plan.lines if line.kind and line.record}
+    wanted = {_SERVED} | {memory(line) for plan in plans for line in plan.lines if line.kind and line.record}
     kept = {one for one in stood if one in wanted or one.partition(" ")[2] in look.unseen}
     return frozenset(kept) | look.stood
 

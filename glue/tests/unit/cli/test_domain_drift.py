@@ -61,8 +61,7 @@ def test_drift_is_shown_and_put_back(shell: Shell) -> None:
     assert shell("domain", "drift")[:2] == (0, "nothing open; 1 domains watched, never looked at\n")
     code, out, _ = shell("domain", "drift", "--look")
     assert code == 0
-    assert "müze.test unreachable since" in out  # once is not certain
-    assert "seen too seldom yet" in out
+    assert out.startswith("1 domains looked at, ")  # where nobody has ever served it, that is no drift
     assert "nothing open; 1 domains watched, oldest look" in out
     take_away(shell, "_dmarc.xn--mze-hoa.test. TXT")
     assert shell("domain", "drift")[0] == 0  # nobody has looked
@@ -79,7 +78,7 @@ def test_drift_is_shown_and_put_back(shell: Shell) -> None:
     code, out, _ = shell("domain", "drift", "müze.test", "--repair", "--json")
     said = json.loads(out)
     assert (code, said["changed"], said["open"], len(said["round"]["repaired"])) == (0, True, 0, 1)
-    assert {one["standing"] for one in said["findings"]} == {"pending"}
+    assert said["findings"] == []
     code, out, _ = shell("domain", "drift", "--over")
     assert code == 0
     assert "put back 20" in out

@@ -61,6 +61,7 @@ def look(snapshot: Snapshot, owned: list[Owned], stood: frozenset[str] = frozens
 
 
 STOOD = look(world(), []).stood
+SERVED = STOOD - {f"{one.kind} {one.record.name} {one.record.type}" for one in WANTED}
 
 
 def kinds(found: Look) -> list[tuple[Drift, str, bool]]:
@@ -71,7 +72,7 @@ def test_all_right_is_no_drift_and_is_remembered() -> None:
     found = look(world(), owned_all())
     assert found.found == ()
     assert f"mx {D} MX" in found.stood
-    assert len(found.stood) == len({(one.name, one.type) for one in RIGHT})
+    assert len(found.stood - SERVED) == len({(one.name, one.type) for one in RIGHT})
 
 
 LOST = [
@@ -194,6 +195,13 @@ def trouble(finding: Finding, subject: str = "", why: str = "", *, silent: bool 
     return Trouble(finding, f"{subject} {why}", (), subject, why, silent)
 
 
+SILENCE = Snapshot(
+    D,
+    trouble=(trouble(Finding.UNASKED),),
+    unanswered=tuple(unanswered(f"{one.name} {'A' if one.type == 'CNAME' else one.type}") for one in RIGHT),
+)
+
+
 def test_servers() -> None:
     lame = trouble(Finding.LAME, "ns1.x.test", "does not serve the zone (REFUSED)")
     quiet = trouble(Finding.LAME, "ns1.x.test", "does not answer", silent=True)
@@ -207,7 +215,7 @@ def test_servers() -> None:
         ((trouble(Finding.ELSEWHERE),), [Drift.ELSEWHERE]),
         ((trouble(Finding.WILDCARD_MX),), []),
     ):
-        assert [one.kind for one in look(world(trouble=told), owned_all()).found] == expected
+        assert [one.kind for one in look(world(trouble=told), owned_all(), SERVED).found] == expected
 
 
 def test_of_a_domain_that_has_run_out_and_of_one_that_nobody_answers_for_nothing_else_is_told() -> None:
@@ -215,12 +223,30 @@ def test_of_a_domain_that_has_run_out_and_of_one_that_nobody_answers_for_nothing
     found = look(gone, owned_all(), STOOD)
     assert [one.kind for one in found.found] == [Drift.EXPIRED]
     assert drift.remembered(STOOD, found, [planned(gone, owned_all())]) == STOOD
-    silent = tuple(f"{one.name} {'A' if one.type == 'CNAME' else one.type}" for one in RIGHT)
-    quiet = Snapshot(D, trouble=(trouble(Finding.UNASKED),), unanswered=tuple(unanswered(one) for one in silent))
-    found = look(quiet, owned_all(), STOOD)
+    found = look(SILENCE, owned_all(), STOOD)
     assert [one.kind for one in found.found] == [Drift.UNREACHABLE]
     cases = [Case(Drift.MX_GONE, f"{D} MX", "", NOW, NOW), Case(Drift.LAME, "ns1.x.test", "", NOW, NOW, 2, 2)]
     assert drift.follow(cases, found, NOW + 100)[:2] == cases
+
+
+def test_a_domain_that_was_never_served_the_right_way_is_being_set_up() -> None:
+    elsewhere = world(trouble=(trouble(Finding.ELSEWHERE),))
+    gone = Snapshot(D, trouble=(trouble(Finding.UNREGISTERED),))
+    for snapshot in (elsewhere, gone, SILENCE):
+        found = look(snapshot, owned_all())
+        assert found.found == ()
+        assert not SERVED & found.stood
+        hardened = look(snapshot, owned_all(), facts=replace(FACTS, state=State.HARDENED))
+        assert len(hardened.found) == 1
+        # Once it was, that is not forgotten.
+        assert drift.remembered(SERVED, found, []) >= SERVED
+    assert SERVED
+
+
+def test_what_only_a_person_can_put_in_is_not_ours_to_put_back() -> None:
+    snapshot = world(without=f"{D} MX")
+    found = drift.see(FACTS, planned(snapshot, owned_all()), snapshot, owned_all(), STOOD, writable=False)
+    assert kinds(found) == [(Drift.MX_GONE, f"{D} MX", False)]
 
 
 # -- from look to look -------------------------------------------------------------------------------------------------
