@@ -19,6 +19,7 @@ from bench.peer import Peer, Skip
 from bench.samples import Sample
 
 WARM = 0.3  # seconds of the same load before each measurement: processes forked, caches filled, connections known
+MET = 1000  # and at least so many messages: each of two workers has then met nearly all of the load's 250 addresses
 PATIENCE = 20.0  # seconds without a further message in a mailbox after which it is not waited for
 
 
@@ -26,7 +27,7 @@ def held(peer: Peer, work: Load, seconds: float) -> Sample:
     """Accepted only. What was accepted is thrown away afterwards, outside the measured time."""
     port = peer.hold()
     try:
-        load.send(work, port, seconds=WARM)
+        warm(work, port)
         os.sync()  # nobody pays for what another wrote
         before = tree.cpu_seconds(peer.process.pid)
         sent = load.send(work, port, seconds=seconds * work.stretch)
@@ -39,8 +40,7 @@ def held(peer: Peer, work: Load, seconds: float) -> Sample:
 
 def delivered(peer: Peer, work: Load, seconds: float) -> Sample:
     """Accepted and brought to the mailboxes; CPU is that of both."""
-    warm = load.send(work, peer.port, seconds=WARM)
-    drain(peer, warm["messages"])
+    drain(peer, warm(work, peer.port))
     peer.empty()
     os.sync()
     before = tree.cpu_seconds(peer.process.pid)
@@ -60,11 +60,19 @@ def delivered(peer: Peer, work: Load, seconds: float) -> Sample:
     return _sample(peer, work, "delivered", sent, cpu, arrived, more)
 
 
+def warm(work: Load, port: int) -> int:
+    """Sends what is not measured, and returns how much: what is asked of the load's addresses is known then."""
+    sent = int(load.send(work, port, seconds=WARM)["messages"])
+    if work.per_connection == 1 and sent < MET:
+        sent += int(load.send(work, port, messages=MET - sent)["messages"])
+    return sent
+
+
 def alone(peer: Peer, seconds: float) -> dict[str, float]:
     """p50 and p99 in milliseconds of messages that come one after the other, each over a connection of its own."""
     port = peer.hold()
     try:
-        load.send(load.A, port, seconds=WARM)  # from all addresses: what is asked of each is known
+        warm(load.A, port)
         os.sync()
         sent = load.send(replace(load.A, connections=1), port, seconds=seconds)
     finally:

@@ -43,7 +43,9 @@ def filters(services: Services) -> dict[str, Any]:
     options["dnsbl"]["lists"] = [*lists, {"zone": DOMAIN_LIST, "of": "sender_domain"}]
     limits = [{"counts": "connections", "rate": MANY}, {"counts": "messages", "rate": MANY}]
     options["rates"] |= {"peer": limits, "net": limits[:1], "sender": [{"counts": "recipients", "rate": MANY}]}
-    options["rspamd"] |= {"url": str(services.rspamd.http), "timeout": 30}
+    # What other filters here do is not done twice.
+    others = ["spf", "dkim", "dmarc", "arc", "rbl"]
+    options["rspamd"] |= {"url": str(services.rspamd.http), "timeout": 30, "leave_out": others}
     options["clamav"] |= {"address": str(services.clamd.socket), "timeout": 30}
     return {"filters": {"use": names, "options": {name: given for name, given in options.items() if given}}}
 
