@@ -14,6 +14,7 @@ from postane.cli import (
     domain_clients,
     domain_dns,
     domain_drift,
+    domain_export,
     domain_life,
     domain_plan,
     output,
@@ -92,3 +93,4 @@ domain_plan.register(app)
 domain_drift.register(app)
 domain_bulk.register(app)
 domain_accept.register(app)
+domain_export.register(app)
