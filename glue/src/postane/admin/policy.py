@@ -2,6 +2,9 @@
 
 The nearest wins: account, domain, tenant, server (see filters.policies). A policy is checked together with those it
 is laid over before it is kept, so a worker never meets one that it cannot use.
+
+What is the host's own matter (where a service listens, what bounds protect it) no policy changes. What a tenant, a
+domain's admin or an account changes by themselves is less than what the operator may: `by_owner`, and `possible`.
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ from postane.admin.names import domain_name, mailbox_address
 from postane.admin.site import Change, Site, hosted_domain
 from postane.config.load import WrongValueError
 from postane.config.model import Config, Quarantine
-from postane.core.errors import NotFoundError, UsageError
+from postane.core.errors import NotAllowedError, NotFoundError, UsageError
 from postane.filters import policies
+from postane.filters.registry import filter_class, known
 from postane.storage.schema import Account, Domain, Policy, Tenant
 
 SECTIONS = ("filters", "quarantine")
@@ -79,10 +83,37 @@ def every(site: Site) -> list[PolicyView]:
         ]
 
 
-def change(site: Site, scope: Scope, mutate: Callable[[Document], None]) -> Change[PolicyView]:
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key that a policy may have. `owner`: its owner may change it, else only the operator."""
+
+    key: str
+    owner: bool
+
+
+def possible() -> list[Key]:
+    """All keys that a policy may have."""
+    found = [Key("filters.suspect", True), Key("filters.use", False)]
+    for name in sorted(known()):
+        try:
+            judge = filter_class(name)
+        except WrongValueError:
+            continue  # of a package that is broken
+        found += [
+            Key(f"filters.options.{name}.{field.encode_name}", field.encode_name in judge.owner)
+            for field in msgspec.structs.fields(judge.options_type)
+            if field.encode_name not in judge.host
+        ]
+    return found + [Key(f"quarantine.{name}", True) for name in QUARANTINE]
+
+
+def change(
+    site: Site, scope: Scope, mutate: Callable[[Document], None], *, by_owner: bool = False
+) -> Change[PolicyView]:
     """`mutate` changes the document in place; what comes out is checked and kept, and an empty one is removed.
 
-    Raises NotFoundError, and UsageError for what the filters do not know.
+    Raises NotFoundError, UsageError for what the filters do not know or no policy may change, and NotAllowedError for
+    what only the operator may.
     """
     with site.database.change() as session:
         *wider, before = _documents(session, scope)
@@ -92,11 +123,13 @@ def change(site: Site, scope: Scope, mutate: Callable[[Document], None]) -> Chan
         if after == before:
             return Change(False, PolicyView(str(scope), before))
         _check(site.config, [*wider, after])
+        if by_owner:
+            _check_owner(before, after)
         _put(session, scope, after)
     return Change(True, PolicyView(str(scope), after))
 
 
-def set_key(site: Site, scope: Scope, key: str, value: object) -> Change[PolicyView]:
+def set_key(site: Site, scope: Scope, key: str, value: object, *, by_owner: bool = False) -> Change[PolicyView]:
     """`key` as in the configuration: "filters.suspect", "filters.options.rspamd.reject"."""
     *folders, last = _path(key)
 
@@ -108,10 +141,10 @@ def set_key(site: Site, scope: Scope, key: str, value: object) -> Change[PolicyV
                 raise UsageError(f"{key}: {folder} holds a value and no keys")
         inner[last] = value
 
-    return change(site, scope, mutate)
+    return change(site, scope, mutate, by_owner=by_owner)
 
 
-def unset_key(site: Site, scope: Scope, key: str) -> Change[PolicyView]:
+def unset_key(site: Site, scope: Scope, key: str, *, by_owner: bool = False) -> Change[PolicyView]:
     """The wider levels hold again. A key that was not set is no error."""
     *folders, last = _path(key)
 
@@ -123,7 +156,7 @@ def unset_key(site: Site, scope: Scope, key: str) -> Change[PolicyView]:
                 return
         inner.pop(last, None)
 
-    return change(site, scope, mutate)
+    return change(site, scope, mutate, by_owner=by_owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +213,10 @@ def _check(config: Config, documents: list[Document]) -> None:
     if unknown:
         raise UsageError(f"a policy has no section {min(unknown)!r}; it may have {' and '.join(SECTIONS)}")
     try:
-        policies.check(config.filters, [text for text in map(filters_of, documents) if text])
+        texts = [text for text in map(filters_of, documents) if text]
+        policies.check(config.filters, texts)
+        for name, given in policies.read(filters_of(documents[-1]) or "{}").options.items():
+            policies.settle(name, given)  # of filters that are not in use now, too
     except WrongValueError as error:
         raise UsageError(str(error)) from error
     wanted = documents[-1].get("quarantine", {})
@@ -190,6 +226,16 @@ def _check(config: Config, documents: list[Document]) -> None:
         msgspec.convert({**msgspec.to_builtins(config.quarantine), **wanted}, Quarantine)
     except msgspec.ValidationError as error:
         raise UsageError(f"quarantine: {error}") from error
+
+
+def _check_owner(before: Document, after: Document) -> None:
+    """Raises NotAllowedError."""
+    held, wanted = (dict(_leaves(document)) for document in (before, after))
+    changed = {key for key in held.keys() | wanted.keys() if held.get(key) != wanted.get(key)}
+    open_to_owners = tuple(one.key for one in possible() if one.owner)
+    for key in sorted(changed):
+        if not any(key == one or key.startswith(f"{one}.") for one in open_to_owners):
+            raise NotAllowedError(f"{key} is the operator's to change")
 
 
 def _scopes(session: Session, scope: Scope) -> list[Scope]:

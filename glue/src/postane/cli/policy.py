@@ -18,6 +18,16 @@ Whose = Annotated[str, typer.Argument(metavar="SCOPE", help="tenant:NAME, domain
 Key = Annotated[str, typer.Argument(metavar="KEY", help="As in the configuration: filters.suspect, filters.use, …")]
 
 
+Owner = Annotated[bool, typer.Option("--by-owner", help="Refuse what only the operator may change.")]
+
+
+@app.command()
+def keys(as_json: output.Json = False) -> None:
+    """List the keys that a policy may have, and which of them its owner may change, beside the operator."""
+    found = policy.possible()
+    output.json(found) if as_json else output.table(found)
+
+
 @app.command()
 def show(
     scope: Whose,
@@ -35,6 +45,7 @@ def put(
     scope: Whose,
     key: Key,
     value: Annotated[str, typer.Argument(help="As in YAML: quarantine, false, 7.5, [rspamd, lists]")],
+    by_owner: Owner = False,
     as_json: output.Json = False,
 ) -> None:
     """Change one setting of the filters or the quarantine for a tenant, a domain or an account.
@@ -45,14 +56,14 @@ def put(
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise UsageError(f"{value!r} cannot be read as a value: {error}") from error
-    done = policy.set_key(site(), policy.Scope.parse(scope), key, parsed)
+    done = policy.set_key(site(), policy.Scope.parse(scope), key, parsed, by_owner=by_owner)
     output.change(done.changed, done.item, f"{done.item.scope}: {key} is {value}", as_json=as_json)
 
 
 @app.command()
-def unset(scope: Whose, key: Key, as_json: output.Json = False) -> None:
+def unset(scope: Whose, key: Key, by_owner: Owner = False, as_json: output.Json = False) -> None:
     """Take a setting back: what the wider levels say holds again."""
-    done = policy.unset_key(site(), policy.Scope.parse(scope), key)
+    done = policy.unset_key(site(), policy.Scope.parse(scope), key, by_owner=by_owner)
     output.change(done.changed, done.item, f"{done.item.scope} says nothing of {key} any more", as_json=as_json)
 
 

@@ -114,6 +114,10 @@ class Filter(Generic[O_co]):
     by_sender: ClassVar[bool] = False  # True: what our own users send it judges by the sender's policy alone
     by_recipient: ClassVar[bool] = False  # True: by the recipient's alone
     options_type: ClassVar[type[Options]] = Options
+    # Which options a policy of a tenant, a domain or an account may change: none of `host`; where its owner does it and
+    # not the operator, only those of `owner`.
+    host: ClassVar[frozenset[str]] = frozenset()
+    owner: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, options: O_co, tools: Tools) -> None:
         """May raise ConfigError for options that cannot go together."""

@@ -150,9 +150,19 @@ def effective(settings: Filters, wishes: Sequence[str]) -> Filters:
     if LISTS in use:
         mine = {key: value for key, value in options.get(LISTS, {}).items() if key not in _LEVEL}
         options[LISTS] = {**mine, "levels": [level for level in levels if level]}
+    for name in use:
+        for wish in map(read, wishes):
+            settle(name, wish.options.get(name, {}))
     # A wider level may have options for what a nearer one does not use.
     options = {name: given for name, given in options.items() if name in use}
     return msgspec.structs.replace(settings, use=use, suspect=suspect, options=options)
+
+
+def settle(name: str, given: Mapping[str, Any]) -> None:
+    """Raises WrongValueError where these options of a filter are the host's own matter, or there is no such filter."""
+    if own := registry.filter_class(name).host & given.keys():
+        place = f"filters.options.{name}.{min(own)}"
+        raise WrongValueError(place, "is the host's own matter: only the configuration says it, no policy")
 
 
 def read(document: str) -> Wish:

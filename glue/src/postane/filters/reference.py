@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from postane.config.reference import rows
 from postane.filters.registry import BUILTIN, filter_class
@@ -30,3 +30,13 @@ def _filter(name: str) -> Iterator[str]:
     yield "| option | kind | default | meaning |\n| --- | --- | --- | --- |"
     yield from rows(made)
     yield ""
+    if found.host:
+        yield f"Of these, no policy may change {_names(found.host)}."
+    if found.owner:
+        yield f"Who has a policy may change {_names(found.owner)} in it."
+    if found.host or found.owner:
+        yield ""
+
+
+def _names(options: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(options))

@@ -6,15 +6,17 @@ import asyncio
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from postane.admin import account, alias, domain, policy
-from postane.admin.policy import Held, Scope
+from postane.admin.policy import Held, Key, Scope
 from postane.admin.site import Site
 from postane.config.model import Config, Filters
 from postane.core.address import Address
-from postane.core.errors import NotFoundError, UsageError
+from postane.core.errors import NotAllowedError, NotFoundError, UsageError
 from postane.daemon.wiring import make_lookup
+from postane.filters.registry import BUILTIN, filter_class
 
 AYSE = "ayse@a.test"
 
@@ -60,6 +62,11 @@ def test_what_is_taken_back_leaves_nothing(site: Site) -> None:
         (AYSE, "quarantine.days", "many", UsageError, "quarantine"),
         (AYSE, "quarantine.url", "https://x.test/", UsageError, "may change days, digest, language"),
         (AYSE, "smtp.workers", 3, UsageError, "smtp.workers"),
+        # The host's own matter, of a filter in use and of one that is not.
+        (AYSE, "filters.options.rspamd.url", "http://evil.test:1", UsageError, "rspamd.url: is the host's own matter"),
+        ("domain:a.test", "filters.options.clamav.address", "evil.test:1", UsageError, "clamav.address: is the host's"),
+        ("tenant:Acme", "filters.options.lists.levels", [{"allow": ["x.test"]}], UsageError, "lists.levels"),
+        (AYSE, "filters.options.nothing.x", 1, UsageError, "there is no filter 'nothing'"),
         ("a.test", "filters.suspect", "mark", UsageError, "none of tenant:NAME"),
         ("nobody@a.test", "filters.suspect", "mark", NotFoundError, "no account nobody@a.test"),
         ("tenant:Nobody", "filters.suspect", "mark", NotFoundError, "no tenant Nobody"),
@@ -98,3 +105,43 @@ def test_it_goes_with_what_it_belongs_to(site: Site) -> None:
     put(site, AYSE, "filters.suspect", "mark")
     account.remove(site, AYSE)
     assert policy.every(site) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "may"),
+    [
+        ("filters.suspect", "quarantine", True),
+        ("filters.options.rspamd.reject", False, True),
+        ("filters.options.lists.addresses", {"info@a.test": "members"}, True),
+        ("quarantine.language", "tr", True),
+        ("filters.use", [], False),
+        ("filters.options.rspamd.on_failure", "skip", False),
+        ("filters.options.clamav.on_virus", "quarantine", False),
+        ("filters.options.lists.allow_needs", "none", False),
+    ],
+)
+def test_an_owner_changes_less_than_the_operator(site: Site, key: str, value: object, may: bool) -> None:
+    scope = Scope.parse("domain:a.test")
+    assert Key(key, may) in policy.possible()
+    if may:
+        assert policy.set_key(site, scope, key, value, by_owner=True).changed
+        assert policy.unset_key(site, scope, key, by_owner=True).changed
+        return
+    with pytest.raises(NotAllowedError, match=key):
+        policy.set_key(site, scope, key, value, by_owner=True)
+    assert policy.set_key(site, scope, key, value).changed
+    with pytest.raises(NotAllowedError, match=key):
+        policy.unset_key(site, scope, key, by_owner=True)
+    # What the operator has said stays beside what the owner says.
+    assert policy.set_key(site, scope, "filters.suspect", "mark", by_owner=True).changed
+
+
+def test_every_key_is_one_that_may_be_set() -> None:
+    every = {one.key for one in policy.possible()}
+    assert not every & {"filters.options.clamav.address", "filters.options.rspamd.url", "filters.options.lists.levels"}
+    for name in BUILTIN:
+        judge = filter_class(name)
+        fields = {field.encode_name for field in msgspec.structs.fields(judge.options_type)}
+        assert judge.host <= fields
+        assert judge.owner <= fields
+        assert not judge.host & judge.owner

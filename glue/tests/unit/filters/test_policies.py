@@ -81,6 +81,15 @@ def test_a_bad_wish_is_refused_where_it_is_made(wanted: dict[str, Any], said: st
         check(SERVER, [json.dumps(wanted)])
 
 
+def test_what_is_the_hosts_own_matter_is_not_heeded_where_it_was_kept_before(capfd: pytest.CaptureFixture[str]) -> None:
+    policies = Policies(SERVER, TOOLS)
+    tenant, bad = wish(suspect="mark"), wish(options={"rspamd": {"url": "http://evil.test:1"}})
+    assert policies.of((tenant, bad)) is policies.of((tenant,))
+    assert "policy_unusable" in capfd.readouterr().out
+    assert policies.of((wish(use=["lists"], options={"rspamd": {"url": "http://evil.test:1"}}),)) is not policies.server
+    asyncio.run(policies.close())
+
+
 def test_the_servers_own_filters_stay_whoever_comes_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     async def come_and_go() -> None:
         monkeypatch.setattr("postane.filters.policies._KEPT", 4)

@@ -131,6 +131,9 @@ class Attachments(base.Filter[Options]):
     name = "attachments"
     members = True
     options_type = Options
+    host = frozenset(
+        {"timeout", "parts", "depth", "header", "members", "archive_depth", "archive_octets", "ratio", "seconds"}
+    )
 
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)

@@ -96,6 +96,8 @@ class Authentication(base.Filter[Options]):
     name = "authentication"
     members = True
     options_type = Options
+    host = frozenset({"authserv_id", "timeout"})
+    owner = frozenset({"on_false_name", "false_name_score"})
 
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)

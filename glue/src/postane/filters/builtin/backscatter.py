@@ -80,6 +80,7 @@ class Backscatter(base.Filter[Options]):
     members = True
     by_sender = True
     options_type = Options
+    host = frozenset({"octets", "timeout"})
 
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)

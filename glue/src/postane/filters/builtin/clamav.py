@@ -87,6 +87,7 @@ class ClamAV(base.Filter[Options]):
     name = "clamav"
     members = True
     options_type = Options
+    host = frozenset({"address", "connections", "timeout", "max_size"})
 
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)

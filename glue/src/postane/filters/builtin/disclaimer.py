@@ -42,6 +42,7 @@ class Disclaimer(base.Filter[Options]):
     members = True
     by_sender = True
     options_type = Options
+    owner = frozenset({"text", "html", "to"})
 
     async def data(self, peer: Peer, envelope: Envelope, body: Body) -> Verdict:
         if not self.options.text or not envelope.login or not envelope.sender or not self._wanted(envelope):

@@ -181,6 +181,7 @@ class _Session:
 class Dnsbl(base.Filter[Options]):
     name = "dnsbl"
     options_type = Options
+    host = frozenset({"questions", "seconds", "timeout"})
 
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)

@@ -63,6 +63,7 @@ class Options(base.Options, frozen=True):
 class HeloName(base.Filter[Options]):
     name = "helo"
     options_type = Options
+    host = frozenset({"own_names", "own_addresses"})
 
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)

@@ -49,6 +49,7 @@ class Options(base.Options, frozen=True):
 class Iprev(base.Filter[Options]):
     name = "iprev"
     options_type = Options
+    host = frozenset({"timeout"})
 
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)

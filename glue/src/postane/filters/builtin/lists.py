@@ -117,6 +117,8 @@ class Lists(base.Filter[Options]):
     members = True
     by_recipient = True
     options_type = Options
+    host = frozenset({"levels", "timeout"})
+    owner = frozenset({"allow", "block", "from", "addresses"})
 
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)

@@ -78,6 +78,8 @@ class Rspamd(base.Filter[Options]):
     name = "rspamd"
     members = True
     options_type = Options
+    host = frozenset({"url", "connections", "timeout"})
+    owner = frozenset({"reject", "header"})
 
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)

@@ -61,6 +61,7 @@ class Options(base.Options, frozen=True):
 class Spf(base.Filter[Options]):
     name = "spf"
     options_type = Options
+    host = frozenset({"timeout", "seconds"})
 
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)
