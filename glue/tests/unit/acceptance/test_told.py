@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import plistlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -65,10 +66,11 @@ def test_a_profile_with_a_password_is_none() -> None:
 
 @pytest.mark.parametrize("octets", [b"", b"<html>", b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>'])
 def test_what_cannot_be_read(octets: bytes) -> None:
-    for read in (
+    reads: tuple[Callable[[], object], ...] = (
         lambda: from_autoconfig(octets, "a@demo.test"),
         lambda: from_pox(octets),
         lambda: from_profile(octets),
-    ):
+    )
+    for read in reads:
         with pytest.raises(FailedError, match="unreadable"):
             read()
