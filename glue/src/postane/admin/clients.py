@@ -56,14 +56,14 @@ def setup_of(site: Site, domain: str) -> Setup | None:
     """The model of a domain (A-labels) that is proved and active here, else None."""
     with site.database.session() as session:
         row = session.scalar(select(Domain).where(Domain.name == domain, Domain.active, Domain.state.in_(_TOLD)))
-        return None if row is None else _setup(site, row)
+        return None if row is None else setup_in(site, row)
 
 
 def show(site: Site, name: str) -> ClientsView:
     """Also for a domain that is switched off, which nobody is told of. Raises NotFoundError."""
     key = domain_name(name)
     with site.database.session() as session:
-        setup = _setup(site, hosted_domain(session, key))
+        setup = setup_in(site, hosted_domain(session, key))
     return ClientsView(
         domain=setup.domain,
         shown=setup.shown,
@@ -78,8 +78,12 @@ def show(site: Site, name: str) -> ClientsView:
     )
 
 
-def _setup(site: Site, row: Domain) -> Setup:
-    if mail_state(row.state, row.came_from) not in OURS:
+def setup_in(site: Site, row: Domain) -> Setup:
+    """The model of a domain's row. Its MTA-STS policy is the one that is served, and the one whose id goes into the
+    DNS: None where nobody is told of the domain, or its mail is another's.
+    """
+    told = row.active is not False and row.state in _TOLD
+    if not told or mail_state(row.state, row.came_from) not in OURS:
         return make_setup(row.name, site.config, mode="off")
     return make_setup(row.name, site.config, mode=msgspec.json.decode(row.settings, type=_Wishes).mta_sts or None)
 

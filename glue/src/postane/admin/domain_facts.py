@@ -16,10 +16,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from postane.admin import host_key
+from postane.admin.clients import setup_in
 from postane.admin.names import domain_name
 from postane.admin.site import Change, Site, hosted_domain
 from postane.clients import mta_sts, pacc
-from postane.clients.model import make_setup
 from postane.core.address import normal_domain
 from postane.core.errors import AddressError, ConfigError, NotFoundError
 from postane.directory.key import Key
@@ -207,8 +207,7 @@ def _grouped(session: Session, table: type[Row], ids: Sequence[int]) -> dict[int
 def _facts(site: Site, row: Domain, keys: Iterable[DkimKey], host_keys: Keys, records: Sequence[OwnedRecord]) -> Facts:
     config, own = site.config, settings_of(row)
     defaults = config.domains
-    mode = own.mta_sts or config.clients.mta_sts
-    setup = make_setup(row.name, config, mode=mode if mode != "off" else None)
+    setup = setup_in(site, row)
     services = [Service(f"_{one.name}._tcp", one.port, one.priority, one.weight, one.host) for one in setup.services]
     services += [Service(f"_{name}._tcp", 0) for name in setup.missing]
     name, port = setup.url_host
@@ -227,7 +226,7 @@ def _facts(site: Site, row: Domain, keys: Iterable[DkimKey], host_keys: Keys, re
         spf=_spf(own.spf or defaults.spf),
         dmarc=own.dmarc or defaults.dmarc,
         dmarc_reports=own.dmarc_reports or defaults.dmarc_reports,
-        mta_sts=mode,
+        mta_sts=setup.mta_sts.mode if setup.mta_sts else "off",
         mta_sts_id=mta_sts.policy_id(setup.mta_sts) if setup.mta_sts else "",
         tls_reports=own.tls_reports or defaults.tls_reports,
         issuers=defaults.issuers,

@@ -26,7 +26,7 @@ from postane.dns.records import Record, canonical, wanted
 from postane.dns.resolver import Resolver
 from postane.dns.targets.base import Change, ManyAtOnce, Target, WorldChangedError, apply_many, read_many
 from postane.domains import spf
-from postane.domains.desired import Facts, Wanted, delegated, desired, with_foreign_mx
+from postane.domains.desired import Facts, Wanted, delegated, desired, with_foreign_mx, without_policy
 from postane.domains.kinds import Kind
 from postane.domains.plan import Action, Owned, Plan, decode, encode, foreign_spf, make_plan, owned_after
 from postane.domains.snapshot import Finding, Snapshot, Trouble
@@ -309,6 +309,8 @@ class _Run:
             owned = _adopted(self.site, row, snapshot, owned)
         if not _mx_is_ours(row, want, snapshot, owned, take):
             want = with_foreign_mx(want, facts)
+        if not row.zone and Kind.MX not in take and _shares_mx(row, snapshot, owned):
+            want = without_policy(want)
         ours = next((one.ours for one in want if one.ours is not None), None)
         merged = None
         if ours is not None:
@@ -466,6 +468,13 @@ def _mx_is_ours(
     mine = {canonical(one.record) for one in owned}
     foreign = any(canonical(one) not in mine for one in standing)
     return any(one.kind is Kind.MX for one in want) and (not foreign or Kind.MX in take)
+
+
+def _shares_mx(row: Known, snapshot: Snapshot, owned: Sequence[Owned]) -> bool:
+    """True if somebody else's host is, and stays, among those of the MX."""
+    mine = {canonical(one.record) for one in owned}
+    others = [one for one in snapshot.at(row.facts.domain, "MX") if canonical(one) not in mine]
+    return any(one.data.split()[-1].rstrip(".").lower() != row.facts.host for one in others)
 
 
 def would(one: Planned) -> Applied:

@@ -158,6 +158,17 @@ def with_foreign_mx(wanted: Iterable[Wanted], facts: Facts) -> list[Wanted]:
     return [replace(spf[0], record=replace(spf[0].record, ttl=facts.ttl)) if one.ours else one for one in wanted]
 
 
+def without_policy(wanted: Iterable[Wanted]) -> list[Wanted]:
+    """The same for a domain whose MX another holds as well: our MTA-STS policy names our host alone, and whoever obeys
+    it would deliver nothing there.
+    """
+    reason = "the TLS policy names our host alone, and the MX is not only ours: it is not announced now"
+    return [
+        replace(one, told=True, reason=reason) if one.kind is Kind.MTA_STS and one.record.type == "TXT" else one
+        for one in wanted
+    ]
+
+
 def ours_in_spf(facts: Facts, *, mx_is_ours: bool) -> Ours:
     """The SPF term that names our servers, and those that do as well."""
     by_ip = tuple(f"ip{ip_address(one).version}:{ip_address(one)}" for one in facts.addresses)

@@ -1,4 +1,4 @@
-"""The command that keeps the host's certificate: its key stays at a renewal, and changes when the next one may serve."""
+"""The command that keeps the host's certificate: its key stays at a renewal, and the next one serves when it may."""
 
 from __future__ import annotations
 
