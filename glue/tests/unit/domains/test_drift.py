@@ -112,6 +112,7 @@ def test_a_new_value_that_waits_to_be_put_in_is_no_drift() -> None:
     facts = Facts(D, f"mail.{D}", tlsa=(("3 1 1 bb", "why"),), kinds=frozenset({Kind.TLSA}))
     old = Record(f"_25._tcp.mail.{D}", "TLSA", "3 1 1 aa")
     assert look(Snapshot(D, D, (), (old,)), [Owned(old, Kind.TLSA)], frozenset(), facts).found == ()
+    assert look(Snapshot(D, D, (), (old,)), [], frozenset({f"tlsa {old.name} TLSA"}), facts).found == ()
 
 
 def test_a_ttl_that_somebody_changed() -> None:
@@ -306,6 +307,8 @@ def test_only_what_is_ours_is_mended_and_not_for_ever() -> None:
     mended = drift.mend(taking, cases)
     assert mended is not None
     assert [one.name for one in mended.add] == [f"_dmarc.{D}"]
+    assert taking.before
+    assert mended.before == ()  # what it does not touch may change meanwhile
     for number in range(1, 5):
         subject = f"_dmarc.{D} TXT"
         cases = drift.mended([case for case in cases if case.ours], [subject], NOW + number * 100)
