@@ -92,7 +92,7 @@ def _checks(subject: Subject, net: Net, inbox: Inbox) -> dict[str, Check]:
     services = {one.name: one for one in subject.setup.services}
     submissions = [name for name in ("submission", "submissions") if name in services]
     sent = Sent(len(submissions))
-    mail, programs = Mail(subject, net, inbox, sent), Programs(subject, net, sent)
+    mail, programs = Mail(subject, net, inbox, sent), Programs(subject, net, inbox)
     transport, names, settings = Transport(subject, net), Names(subject, net), Settings(subject, net)
     webmail, asked = urlsplit(subject.setup.webmail), subject.setup.url_host
     made: dict[str, Check] = {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from postane.acceptance.result import FailedError
 from postane.acceptance.talk import Imap, Pop3
@@ -16,6 +16,9 @@ from postane.acceptance.words import Words
 _PAUSE = 0.5  # seconds between looks
 _TRIES = 12  # looks that may fail one after the other: a new account is not known everywhere at once
 JUNK = "Junk"
+BARRED = (FailedError, OSError, ValueError, IndexError)  # what keeps a reader out: silence, words that make no sense
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Arrived:
 
 
 class Reader(Protocol):
-    """A way into the mailbox; it blocks, and raises OSError or FailedError where it is barred."""
+    """A way into the mailbox; it blocks, and raises one of BARRED where it is kept out."""
 
     def new(self) -> list[Arrived]:
         """What came since the last time."""
@@ -107,6 +110,30 @@ class Pop3Reader:
         pass
 
 
+class FirstOf:
+    """By the first reader that gets in: a door that is shut does not hide what came by another."""
+
+    def __init__(self, *readers: Reader) -> None:
+        self._readers = readers
+
+    def new(self) -> list[Arrived]:
+        return self._by(lambda reader: reader.new())
+
+    def empty(self) -> None:
+        self._by(lambda reader: reader.empty())
+
+    def _by(self, does: Callable[[Reader], T]) -> T:
+        *others, last = self._readers
+        for reader in others:
+            with suppress(*BARRED):
+                return does(reader)
+        return does(last)
+
+    def close(self) -> None:
+        for reader in self._readers:
+            reader.close()
+
+
 class MaildirReader:
     """For a host that delivers into folders of its own, without a server to read by (`postane dev`)."""
 
@@ -149,7 +176,7 @@ class Inbox:
             try:
                 found = await asyncio.to_thread(self._reader.new)
                 failed = 0
-            except (FailedError, OSError, ValueError, IndexError) as error:
+            except BARRED as error:
                 found, failed = [], failed + 1
                 if failed >= _TRIES:
                     await self._tell([], FailedError("no_mailbox", said=_words(error)))
@@ -159,7 +186,7 @@ class Inbox:
             await asyncio.sleep(_PAUSE)
 
     async def wait(self, token: str, seconds: float) -> Arrived:
-        """Raises FailedError where it does not come, or the mailbox cannot be read."""
+        """The mail with that token, "" for any. Raises FailedError where none comes, or the mailbox cannot be read."""
         octets = token.encode()
         try:
             async with asyncio.timeout(seconds), self._news:
@@ -174,7 +201,7 @@ class Inbox:
             raise FailedError("not_arrived", seconds=f"{seconds:.0f}") from None
 
     async def empty(self) -> None:
-        with suppress(FailedError, OSError, ValueError, IndexError, TimeoutError):
+        with suppress(*BARRED):
             await asyncio.to_thread(self._reader.empty)
 
     def close(self) -> None:

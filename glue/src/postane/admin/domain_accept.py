@@ -24,7 +24,7 @@ from sqlalchemy import select
 from postane.acceptance import seal
 from postane.acceptance.checks import EACH, TOTAL, accept
 from postane.acceptance.document import KIND, VERSION, Run, document
-from postane.acceptance.inbox import ImapReader, MaildirReader, Pop3Reader, Reader
+from postane.acceptance.inbox import FirstOf, ImapReader, MaildirReader, Pop3Reader, Reader
 from postane.acceptance.net import Net
 from postane.acceptance.page import page
 from postane.acceptance.result import Case, FailedError, Result
@@ -32,7 +32,7 @@ from postane.acceptance.seal import Document
 from postane.acceptance.subject import Subject
 from postane.acceptance.talk import Imap, Pop3
 from postane.acceptance.words import LANGUAGES
-from postane.admin import account, alias, clients, mailboxes, quarantine
+from postane.admin import account, alias, audit, clients, mailboxes, quarantine
 from postane.admin.domain_facts import known
 from postane.admin.names import domain_name, mailbox_address
 from postane.admin.site import Site, hosted_domain
@@ -48,6 +48,7 @@ from postane.core.errors import (
 from postane.dns.secured import SecuredResolver
 from postane.domains.desired import desired
 from postane.domains.life import OURS, State
+from postane.quarantine.store import FOLDER as KEPT_BACK
 from postane.storage.durable import write_file
 from postane.storage.ownership import hand_over
 from postane.storage.schema import Account, Alias, Mailbox
@@ -100,7 +101,9 @@ class VerifiedView:
     trouble: str
 
 
-def run(site: Site, name: str, wishes: Wishes, told: Callable[[Result], None] = lambda _: None) -> Accepted:
+def run(
+    site: Site, name: str, wishes: Wishes, told: Callable[[Result], None] = lambda _: None, who: str = ""
+) -> Accepted:
     """Raises NotFoundError, ConflictError for a domain that has no mail here, TemporaryError while another run is
     under way. The account that is made is removed whatever comes; what a killed run left, by the next.
     """
@@ -125,7 +128,10 @@ def run(site: Site, name: str, wishes: Wishes, told: Callable[[Result], None] = 
                 mailboxes.purge(site, [names.account, names.copy])
         about = Run(key, setup.shown, setup.host, setup.provider, version("postane"), state.value, begun, time.time())
         signed = seal.sign(document(about, results), secret(Path(site.config.state), seal.KEY))
-        return Accepted(signed, _keep(folder, signed))
+        accepted = Accepted(signed, _keep(folder, signed))
+        with site.database.change() as session:
+            audit.note(session, who, "domain accept", key, verdict=signed["verdict"], folder=accepted.folder.name)
+        return accepted
 
 
 def last(site: Site, name: str) -> Accepted:
@@ -245,10 +251,18 @@ def _subject(site: Site, setup: Setup, led_here: bool, names: _Names, password: 
 
 
 def _held(site: Site, address: str, token: str) -> bool:
+    if not Path(site.config.state, KEPT_BACK).is_dir():
+        return False
     with suppress(PermanentError, TemporaryError, OSError):
         found = quarantine.every(site.config, quarantine.selection(account=address), 100)
         return any(token in item.subject for item in found.items)
     return False
+
+
+def _forget_held(site: Site, address: str) -> None:
+    if Path(site.config.state, KEPT_BACK).is_dir():
+        with suppress(PermanentError, TemporaryError, OSError):
+            quarantine.delete(site.config, quarantine.selection(account=address), by=LOCAL, now=time.time)
 
 
 # -- the run ------------------------------------------------------------------------------------------------------
@@ -265,8 +279,7 @@ async def _checked(site: Site, subject: Subject, wishes: Wishes, told: Callable[
     try:
         return await accept(subject, net, reader, told, each=wishes.each, total=wishes.total)
     finally:
-        with suppress(PermanentError, TemporaryError, OSError):
-            quarantine.delete(site.config, quarantine.selection(account=subject.account), by=LOCAL, now=time.time)
+        _forget_held(site, subject.account)
 
 
 def _authorities(site: Site) -> tuple[Path, ...]:
@@ -282,20 +295,20 @@ async def _reader(site: Site, subject: Subject, net: Net) -> Reader:
             query = select(Mailbox.folder).join(Account, Account.mailbox_id == Mailbox.id)
             folder = session.scalar(query.where(Account.address == subject.account))
         return MaildirReader(mailboxes.root_of(site) / (folder or "") / "Maildir")
-    services = {one.name: one for one in subject.setup.services}
-    door = services.get("imaps") or services.get("pop3s")
-    host, port = (door.host, door.port) if door else (subject.host, 993)
+    doors = [one for one in subject.setup.services if one.name in ("imaps", "pop3s")]
+    host = doors[0].host if doors else subject.host
     addresses: tuple[str, ...] = ()
     with suppress(FailedError, TemporaryError):  # then it cannot be opened, which each check that waits will tell
         addresses = await net.addresses(host)
 
     def imap() -> Imap:
-        return _logged_in(Imap(net.connect_to(addresses, port), host, Case()), subject)
+        return _logged_in(Imap(net.connect_to(addresses, 993), host, Case()), subject)
 
     def pop3() -> Pop3:
-        return _logged_in(Pop3(net.connect_to(addresses, port), host, Case()), subject)
+        return _logged_in(Pop3(net.connect_to(addresses, 995), host, Case()), subject)
 
-    return Pop3Reader(pop3) if door is not None and door.protocol == "pop3" else ImapReader(imap)
+    ways: dict[str, Reader] = {"imaps": ImapReader(imap), "pop3s": Pop3Reader(pop3)}
+    return FirstOf(*(ways[one.name] for one in doors)) if doors else ways["imaps"]
 
 
 Session = TypeVar("Session", Imap, Pop3)

@@ -10,6 +10,7 @@ import typer
 
 from postane.cli import output
 from postane.cli.site import site
+from postane.cli.who import who
 from postane.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def accept(
     else:
         wishes = domain_accept.Wishes(local=account, stranger=stranger, echo=echo, peer=peer)
         quiet = as_json or not sys.stdout.isatty()
-        done = domain_accept.run(site(), name, wishes, (lambda _: None) if quiet else lambda one: _live(one, lang))
+        told = (lambda _: None) if quiet else lambda one: _live(one, lang)
+        done = domain_accept.run(site(), name, wishes, told, who())
     written = domain_accept.write_to(done, to) if to is not None else []
     if as_json:
         output.json({**done.document, "folder": str(done.folder)})

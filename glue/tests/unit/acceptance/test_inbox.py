@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from postane.acceptance import inbox as module
-from postane.acceptance.inbox import Arrived, Inbox, MaildirReader
+from postane.acceptance.inbox import Arrived, FirstOf, Inbox, MaildirReader
+from postane.acceptance.inbox import Reader as AnyReader
 from postane.acceptance.result import FailedError
 
 
@@ -30,7 +31,7 @@ class Reader:
         self.closed = True
 
 
-def waited(reader: Reader, *tokens: str, seconds: float = 10.0) -> list[Arrived | str]:
+def waited(reader: AnyReader, *tokens: str, seconds: float = 10.0) -> list[Arrived | str]:
     async def work() -> list[Arrived | str]:
         inbox = Inbox(reader)
         watch = asyncio.create_task(inbox.watch())
@@ -63,6 +64,18 @@ def test_a_look_may_fail_and_many_bar_the_mailbox() -> None:
     one = Arrived("INBOX", b"one")
     assert waited(Reader(OSError("busy"), FailedError("closed"), [one], []), "one") == [one]
     assert waited(Reader(OSError("no route")), "one", "two") == ["no_mailbox"] * 2
+
+
+def test_the_first_that_gets_in() -> None:
+    one, two = Arrived("INBOX", b"one"), Arrived("INBOX", b"two")
+    broken = Reader(OSError("no route"), [one])
+    both = FirstOf(broken, Reader([two]))
+    assert both.new() == [two]
+    assert both.new() == [one]
+    both.close()
+    assert broken.closed
+    assert waited(FirstOf(Reader(OSError("a")), Reader(FailedError("closed"))), "one") == ["no_mailbox"]
+    assert waited(FirstOf(Reader(OSError("a")), Reader([one])), "") == [one]
 
 
 def test_headers_are_unfolded() -> None:

@@ -78,7 +78,7 @@ def test_a_run_passes_on_its_wishes(
     asked: list[tuple[str, Wishes]] = []
     file = kept(config, PASSED)
 
-    def run(_: Site, name: str, wishes: Wishes, told: object) -> Accepted:
+    def run(_site: Site, name: str, wishes: Wishes, *_: object) -> Accepted:
         asked.append((name, wishes))
         return Accepted(json.loads(file.read_text()), file.parent)
 
