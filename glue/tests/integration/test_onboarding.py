@@ -188,7 +188,7 @@ def test_its_names_get_a_certificate_that_is_shown_without_a_restart(customer: C
 def test_it_is_accepted_and_the_page_is_signed(customer: Customer) -> None:
     folder = f"/var/tmp/accepted-{customer.domain}"
     code, said = customer.postane("domain", "accept", customer.domain, "--to", folder)
-    bad = [one for one in said["checks"] if one["outcome"] == "fail"] if isinstance(said, dict) else said
+    bad = [one for one in said["checks"] if one["verdict"] == "fail"] if isinstance(said, dict) else said
     assert code == 0, bad
     customer.do("domain", "accept", "--verify", f"{folder}/certificate.json")
 
