@@ -335,6 +335,8 @@ def _keep(folder: Path, signed: Document) -> Path:
     """The folder is there whole or not at all."""
     name = str(signed["begun"]).replace(":", "").replace("-", "")
     place, made = folder / name, folder / f".new-{name}"
+    while place.exists():  # another run began in the same second
+        place = place.with_name(f"{place.name}-2")
     shutil.rmtree(made, ignore_errors=True)
     _make(made, folder)
     for file, octets in _files(signed).items():

@@ -223,6 +223,12 @@ def test_what_is_kept(site: Site, done: Accepted, tmp_path: Path) -> None:
     }
 
 
+def test_two_runs_in_one_second(site: Site, done: Accepted) -> None:
+    again = domain_accept._keep(done.folder.parent, done.document)
+    assert (again.name, done.folder.is_dir()) == (f"{done.folder.name}-2", True)
+    assert domain_accept.last(site, D).folder == again
+
+
 def test_the_last_is_the_newest(site: Site, done: Accepted) -> None:
     newer = done.folder.with_name("29991231T000000Z")
     newer.mkdir()
