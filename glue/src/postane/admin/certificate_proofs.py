@@ -56,6 +56,7 @@ class Proofs:
         self._challenge = settings.challenge
         self._wait = settings.dns_wait
         self._folder = Path(settings.webroot or f"{site.config.state}/acme-challenge")
+        self._rows: dict[str, Known] = {}
         self._targets: dict[str, Target] = {}
         self._zones: dict[tuple[str, str], asyncio.Lock] = {}
         self._authority = Authority(_SERVER_SECONDS)
@@ -71,7 +72,9 @@ class Proofs:
 
     async def spot(self, domain: str, name: str) -> Spot | None:
         """Where the record of a name goes; None where nothing that we can write is asked. Raises ConfigError."""
-        row = (await asyncio.to_thread(known, self._site, [domain]))[0]
+        if domain not in self._rows:
+            self._rows[domain] = (await asyncio.to_thread(known, self._site, [domain]))[0]
+        row = self._rows[domain]
         record = f"{LABEL}.{name}"
         for _ in range(_MAX_ALIASES):
             try:

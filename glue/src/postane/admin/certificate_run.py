@@ -29,6 +29,7 @@ from postane.tls.store import Held, Store
 
 LOOKS = 50  # domains whose names are looked at side by side
 ADVICES = 1000  # certificates about which the authority is asked in one run
+_NOBODY = "no name leads here"
 ROUNDS = 3  # orders for one domain, each without the names that the last one failed for
 
 
@@ -50,6 +51,7 @@ class _Run:
         self._ledger = Ledger(store)
         self._resolver = Resolver(site.config.dns)
         self._proofs = Proofs(site, self._resolver, self._ledger)
+        self._by_dns = settings.challenge == "dns"
         self._place = Place(
             settings.staging if staging else settings.directory,
             settings.account_email,
@@ -67,17 +69,17 @@ class _Run:
 
     async def would(self, domains: Sequence[str], asked: bool) -> list[Done]:
         turns = await self._turns(domains, asked)
+        now = time.time()
         return [
             Done(
                 turn.name,
-                "would order" if turn.at <= time.time() else "held",
+                "would order",
                 turn.reason.value,
                 self._chosen[turn.name].names,
                 dict(self._chosen[turn.name].left_out),
                 turn.at,
-                turn.held,
             )
-            if turn.reason is not Reason.GOOD
+            if turn.reason is not Reason.GOOD and turn.at <= now
             else self._quiet(turn)
             for turn in turns
         ]
@@ -111,6 +113,9 @@ class _Run:
             for _ in range(min(self.site.config.certificates.at_once, len(todo))):
                 group.create_task(work())
         if not self._staging:
+            for turn in turns:
+                if turn not in todo and turn.name in self._chosen:
+                    self._ledger.save(turn.name)  # where its names lead
             summary.write(self._store, self._ledger, self.site.config.certificates.ending_days)
         found = [done[name] for name in domains if name in done]
         return [
@@ -128,15 +133,17 @@ class _Run:
         async def one(domain: str) -> Turn:
             record, held = self._ledger.of(domain), self._store.read(domain)
             turn = judge(standing(domain, held, record), now, asked=asked)
-            due = turn.reason is not Reason.GOOD and turn.at <= now and (held is not None or record.look_at <= now)
-            if not asked and not due and min(record.look_at, now + schedule.DAY) > now:
+            looked = now < record.look_at <= now + schedule.DAY  # beyond that a clock was wrong
+            if looked and not asked and held is None and not record.wanted:
+                return Turn(domain, Reason.GOOD, record.look_at, held=_NOBODY)
+            if not asked and (turn.at > now or turn.reason is Reason.GOOD) and (looked or held is None):
                 return turn
             async with turns:
                 chosen = self._chosen[domain] = await self._look(domain, held)
             turn = judge(standing(domain, held, record, more=bool(chosen.more)), now, asked=asked)
             if not chosen.names and not chosen.left_out:  # all its names are the host's own
                 return Turn(domain, Reason.GOOD, 0.0)
-            return turn if chosen.names else Turn(domain, Reason.GOOD, record.look_at, held="no name leads here")
+            return turn if chosen.names else Turn(domain, Reason.GOOD, record.look_at, held=_NOBODY)
 
         found = await asyncio.gather(*map(one, domains))
         settings = self.site.config.certificates
@@ -152,7 +159,7 @@ class _Run:
         leads = dict(zip(names, await asyncio.gather(*map(self._leads, names)), strict=True))
         failing = {name: one.why for name, one in record.faults.items() if one.retry_at > now}
         for name, where in leads.items():
-            if where is not Leads.ELSEWHERE and not await self._proofs.ways(domain, name):
+            if self._by_dns and where is not Leads.ELSEWHERE and not await self._proofs.ways(domain, name):
                 failing[name] = "there is no way to prove it: certificates.challenge is dns, and its DNS is not ours"
         wildcard = ""
         if self.site.config.certificates.wildcard and await self._proofs.ways(domain, f"*.{domain}"):
@@ -160,7 +167,7 @@ class _Run:
         soon = held is None or standing(domain, held, record).left(now) < PRESSING
         chosen = choose(leads, held.names if held else (), failing, ends_soon=soon, wildcard=wildcard)
         if not self._staging:
-            record.left_out = dict(chosen.left_out)
+            record.left_out, record.wanted = dict(chosen.left_out), list(chosen.names)
             record.looks += 1
             record.look_at = schedule.next_look(record.looks, now, held=held is not None)
         return chosen
@@ -205,7 +212,7 @@ class _Run:
             return Done(domain, "waits", turn.reason.value, at=self._ledger.common.resting_until, why=str(self._away))
         record = self._ledger.of(domain)
         held = self._store.read(domain)
-        chosen = self._chosen.get(domain) or await self._look(domain, held)
+        chosen = self._chosen[domain]
         try:
             for _ in range(ROUNDS):
                 try:
@@ -214,6 +221,7 @@ class _Run:
                 except NamesRefusedError as error:
                     self._refused(domain, error)
                     before, chosen = chosen, await self._look(domain, held)
+                    self._chosen[domain] = chosen
                     if not chosen.names or set(chosen.names) >= set(before.names):
                         raise
             else:
@@ -343,11 +351,8 @@ class _Run:
         """A domain that nothing is done about in this run."""
         if turn.reason is not Reason.GOOD:
             return held_back(turn)
-        chosen = self._chosen.get(turn.name)
-        if chosen is not None and not self._staging and self._store.domains():
-            self._ledger.save(turn.name)
         if turn.held:
-            left_out = dict(chosen.left_out) if chosen else {}
+            left_out = dict(self._ledger.of(turn.name).left_out)
             return Done(turn.name, "none", left_out=left_out, at=turn.at, why=turn.held)
         return Done(turn.name, "good", at=turn.at)
 

@@ -181,7 +181,7 @@ def row_of(site: Site, domain: str, held: Held | None, record: Record, now: floa
 
 def state_of(site: Site, held: Held | None, record: Record, now: float) -> str:
     if held is None:
-        return "failing" if record.fault.failures else "none" if record.look_at and not record.names else "missing"
+        return "failing" if record.fault.failures else "none" if record.look_at and not record.wanted else "missing"
     if held.not_after <= now:
         return "ended"
     if held.not_after - now < min(site.config.certificates.ending_days * DAY, (held.not_after - held.not_before) / 4):

@@ -30,12 +30,13 @@ class Fault(Struct, omit_defaults=True):
 
 
 class Record(Struct, omit_defaults=True):
-    """Of one domain. `names` are the service names that its certificate serves, `left_out` why others are not served;
-    `directory` is who issued it. `look_at`: when to see again where its names lead; `advice_at`: when to ask for
-    advice.
+    """Of one domain. `names` are the service names that its certificate serves; at the last look `wanted` were those that
+    it was to have, and `left_out` says why not others. `directory` is who issued it. `look_at`: when to see again where
+    its names lead; `advice_at`: when to ask for advice.
     """
 
     names: list[str] = []
+    wanted: list[str] = []
     left_out: dict[str, str] = {}
     directory: str = ""
     issued_at: float = 0.0

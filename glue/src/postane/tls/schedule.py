@@ -144,7 +144,8 @@ def judge(one: Standing, now: float, *, asked: bool = False) -> Turn:
 
 
 def queue(turns: Iterable[Turn], now: float, ordered: Sequence[float], limits: Limits) -> list[Turn]:
-    """Those that are not GOOD, the most urgent first; what goes beyond the limits is held until there is room.
+    """Those that are not GOOD, the most urgent first; what goes beyond the limits is held until there is room, but for
+    what somebody asks for.
 
     `ordered`: when earlier orders were made. Those of the future are of a clock that was wrong, and do not count.
     """
@@ -158,7 +159,7 @@ def queue(turns: Iterable[Turn], now: float, ordered: Sequence[float], limits: L
     for one in wanted:
         if one.at > now:
             found.append(one)
-        elif room > 0:
+        elif room > 0 or one.reason is Reason.ASKED:
             room -= 1
             found.append(one)
         else:

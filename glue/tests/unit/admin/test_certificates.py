@@ -296,6 +296,23 @@ def test_only_domains_that_are_somebodys_here_are_asked_for(site: Site, world: t
     assert not serial(site, "mine.test")
 
 
+def test_a_domain_of_which_no_name_leads_here_is_looked_at_now_and_then(
+    site: Site, world: tuple[NameServer, str]
+) -> None:
+    domain.add(site, "far.test")
+    done = one(certificates.renew(site, None))
+    assert (done.state, done.why) == ("none", "no name leads here")
+    assert one_row(site).state == "none"
+    world[0].questions.clear()
+    assert one(certificates.renew(site, None)).state == "none"
+    assert one(certificates.renew(site, None, dry_run=True)).state == "none"
+    assert world[0].questions == [], "not asked again so soon"
+    leads_here(world[0], "mail.far.test")
+    with time_machine.travel(time.time() + 3 * 3600, tick=True):
+        assert one(certificates.renew(site, None, dry_run=True)).state == "would order"
+    assert one(certificates.renew(site, ["far.test"])).state == "issued"
+
+
 def test_without_an_authority_it_is_said_what_to_configure(site: Site) -> None:
     off = Site(msgspec.structs.replace(site.config, certificates=Certificates()))
     with pytest.raises(ConfigError, match=r"certificates\.directory is empty"):
@@ -324,6 +341,9 @@ def test_more_than_the_window_holds_wait_and_those_that_end_go_first(
     assert {done[name].state for name in names[1:4]} == {"held"}
     assert "2 orders in 3 h are enough" in done[names[1]].why
     assert {found.state for found in certificates.renew(site, None)} == {"held", "good"}
+    assert {found.state for found in certificates.renew(site, None, dry_run=True)} == {"held", "good"}
+    assert {row.state for row in certificates.listed(site)} == {"good", "missing"}
+    assert one(certificates.renew(site, [names[2]])).state == "issued", "somebody asks for it"
 
 
 # -- by the DNS --------------------------------------------------------------------------------------------------------
