@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from smtplib import SMTP, SMTPAuthenticationError
 
 import dns.rcode
@@ -17,6 +20,7 @@ from postane.domains.observe import try_path
 from support.dev import Dev
 from support.dns import name_server
 from support.filtered import Session
+from support.lmtp import LmtpServer
 
 D = "moving.test"
 
@@ -172,3 +176,33 @@ def test_a_new_owner_of_an_address_gets_none_of_the_mail_of_the_one_before(dev: 
     assert len(list((dev.folder / "vmail" / D / second / "Maildir/new").glob("*"))) == 1
     assert [one.path.rpartition("/")[2] for one in mailboxes.every_left(site, [D]) if first in one.path] == [first]
     site.database.close()
+
+
+def test_a_mails_way_is_tried_to_the_mailbox(dev: Dev, tmp_path: Path) -> None:
+    stage(dev, host_anew)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    async def serve() -> LmtpServer:
+        made = LmtpServer(tmp_path / "lmtp")
+        await made.start()
+        return made
+
+    store = asyncio.run_coroutine_threadsafe(serve(), loop).result(5)
+
+    def tried(place: str) -> tuple[bool, str]:
+        return try_path("127.0.0.1", dev.smtp, f"x@{D}", store=place)
+
+    assert tried(str(store.path)) == (True, "250 2.1.5 ok")
+    assert not any(command.startswith("DATA") for command in store.commands)
+    store.rcpt[f"x@{D}"] = "550 5.1.1 User unknown"
+    assert tried(str(store.path)) == (False, "550 5.1.1 User unknown")
+    taken, why = tried(str(tmp_path / "nowhere"))
+    assert not taken
+    assert why.startswith("the store at ")
+    assert not tried("127.0.0.1:9")[0]
+    asyncio.run_coroutine_threadsafe(store.stop(), loop).result(5)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()

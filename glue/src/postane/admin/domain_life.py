@@ -245,7 +245,8 @@ class Desk:
         actions = rules.taken_back(known.life.state)
         deeds = self._deeds(known, back.state, actions if dns else (), known.life, dry_run=dry_run)
         if dry_run:
-            return Change(True, replace(self.show(name), state=back.state, actions=actions, deeds=deeds, stepped=True))
+            view = replace(self.show(name), state=back.state, holds="", actions=actions, deeds=deeds, stepped=True)
+            return Change(True, view)
         if error := failed(deeds):
             return self._held(known, known.life, error, deeds)
         with self._site.database.change() as session:

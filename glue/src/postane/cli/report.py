@@ -64,10 +64,12 @@ def _show(name: str, kind: str, since: str, as_json: bool) -> None:
         output.json(found)
         return
     total = found.passed + found.failed
-    share = f"{found.passed / total:.1%} of {total}" if total else "nothing"
+    if not total:
+        typer.echo(f"{found.domain}: no reports")
+        return
     what = "messages authentic" if kind == "dmarc" else "sessions with valid TLS"
-    typer.echo(f"{found.domain}: {share} {what}, in reports of {found.days} days")
-    output.table(found.sources, ("source", "passed", "failed", "reporters"), none="no reports")
+    typer.echo(f"{found.domain}: {found.passed / total:.1%} of {total} {what}, in reports of {found.days} days")
+    output.table(found.sources, ("source", "passed", "failed", "reporters"))
 
 
 def _read(name: str) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import smtplib
 from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from postane.core.question import Answer, Ask, Question
@@ -126,14 +127,14 @@ def try_path(host: str, port: int, address: str, seconds: float = 10.0, *, store
 
 def _asked(who: str, connect: Callable[[], smtplib.SMTP], address: str) -> tuple[bool, str]:
     try:
-        with connect() as door:
+        with closing(connect()) as door:  # what it says at parting does not matter
             door.ehlo()
             utf8 = not address.isascii()
             if utf8:
                 door.command_encoding = "utf-8"
             door.docmd("MAIL", "FROM:<>" + (" SMTPUTF8" if utf8 else ""))
             code, words = door.docmd("RCPT", f"TO:<{address}>")
-            door.rset()
+            door.docmd("QUIT")
     except (OSError, smtplib.SMTPException, UnicodeError) as error:
         return False, f"{who}: {error}"
     return 200 <= code < 300, f"{code} {words.decode('utf-8', 'replace')}"
