@@ -17,6 +17,8 @@ from postane.dns.shared import shared
 from postane.filters.base import Tools
 from postane.filters.blocklists import health
 from postane.filters.builtin.dnsbl import Dnsbl, Options
+from postane.filters.store.sqlite import SqliteStore
+from postane.observe.metrics import Metrics
 from support.dns import NameServer, name_server
 from support.wire import Line, Wire
 
@@ -69,7 +71,9 @@ def host(names: tuple[NameServer, str], tmp_path: Path) -> Any:
     @contextmanager
     def made(*lists: dict[str, Any], **options: Any) -> Iterator[Host]:
         settings = Dns(nameservers=(address,), timeout=2)
-        tools = Tools("mx.test", settings, time.time, shared(settings))
+        metrics = Metrics()
+        store = SqliteStore(tmp_path, time.time, metrics)
+        tools = Tools("mx.test", settings, time.time, shared(settings), metrics, tmp_path, lambda: store)
         given = {"lists": [{"inside": True, **one} for one in lists], "trusted_peers": [], "seconds": 1} | options
         judge = Dnsbl(msgspec.convert(given, Options), tools)
         wire = Wire(tmp_path, filters=(judge,))

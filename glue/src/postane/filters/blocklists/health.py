@@ -77,6 +77,11 @@ class Health:
         self._controls = _CONTROLS
         self._counted = now
 
+    @property
+    def rest(self) -> float:
+        """Seconds for which a list that is set aside is left alone, before its next test."""
+        return self._rest
+
     def pause(self, chance: float) -> float:
         """Seconds until the next test; `chance` between 0 and 1 spreads them."""
         spread = 0.8 + 0.4 * chance

@@ -10,12 +10,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import SystemRandom
 
 from postane.core.question import Answer, Ask, Question
 from postane.filters.blocklists.codes import Codes
 from postane.filters.blocklists.health import Health, State, Trial, judge
 from postane.filters.blocklists.names import Kind, Points, control
+from postane.filters.blocklists.news import EVERY, News
 from postane.filters.question import until
 from postane.observe.log import get_logger
 from postane.observe.metrics import Metrics
@@ -61,7 +63,9 @@ class Channel:
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[int], int] | None = None,
+        told: Callable[[str, float], None] = lambda reason, rest: None,
     ) -> None:
+        """`told` hears when the list is set aside by what is seen here, and for how long; or is back: no reason."""
         self.named = named
         self.health = Health(clock())
         self.tested = asyncio.Event()  # for the first time
@@ -69,6 +73,7 @@ class Channel:
         self._metrics = metrics
         self._clock = clock
         self._draw = draw or SystemRandom().randrange
+        self._told = told
         self._codes = Codes(dict.fromkeys(named.codes, 1.0), 1.0)
         self._control: asyncio.Task[bool] | None = None
         self._changed = asyncio.Event()
@@ -170,7 +175,12 @@ class Channel:
         self.health.controlled()
         return True
 
-    def _note(self, change: Callable[[], None]) -> None:
+    def hear(self, reason: str) -> None:
+        """Another worker has set the list aside; this one tests it soon by itself."""
+        if self.health.state is not State.ASIDE:
+            self._note(lambda: self.health.set_aside(reason, self._clock()), pass_on=False)
+
+    def _note(self, change: Callable[[], None], *, pass_on: bool = True) -> None:
         """Tells of a list that is set aside or back by this."""
         before, since = self.health.state, self.health.since
         change()
@@ -183,6 +193,8 @@ class Channel:
             log.error("dnsbl_list_set_aside", **names, reason=self.health.reason)
         elif before is State.ASIDE:
             log.warning("dnsbl_list_back", **names, after=round(self._clock() - since, 1))
+        if pass_on and State.ASIDE in (before, after):
+            self._told(self.health.reason, self.health.rest)
 
     def _said(self, answer: str, said: Said) -> Said:
         self._metrics.count(
@@ -192,10 +204,11 @@ class Channel:
 
 
 class Watch:
-    """The channels of a process."""
+    """The channels of a process; what one finds out about a list, the other workers of the host hear by `news`."""
 
-    def __init__(self, ask: Ask, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ask: Ask, metrics: Metrics, news: News, clock: Callable[[], float] = time.monotonic) -> None:
         self.tasks = Tasks()
+        self._news = news
         self._ask = ask
         self._metrics = metrics
         self._clock = clock
@@ -212,14 +225,28 @@ class Watch:
         if not self._users:
             self._channels.clear()
             await self.tasks.close()
+            await self._news.close()
 
     def channel(self, named: Named) -> Channel:
         """In the loop: the first who asks for it starts its tests."""
         found = self._channels.get(named)
         if found is None:
-            found = self._channels[named] = Channel(named, self._ask, self._metrics, self._clock)
+            told = partial(self._tell, named)
+            found = self._channels[named] = Channel(named, self._ask, self._metrics, self._clock, told=told)
             self.tasks.start(f"blocklist {named.name} {named.kind}", found.watch())
+            if len(self._channels) == 1:
+                self.tasks.start("blocklist news", self._listen())
         return found
+
+    def _tell(self, named: Named, reason: str, rest: float) -> None:
+        self.tasks.start("blocklist news", self._news.tell(named.zone, named.kind, reason, rest))
+
+    async def _listen(self) -> None:
+        while True:
+            for named, channel in list(self._channels.items()):
+                if reason := await self._news.heard(named.zone, named.kind):
+                    channel.hear(reason)
+            await asyncio.sleep(EVERY)
 
     def _show(self) -> None:
         aside: dict[tuple[str, str], bool] = {}

@@ -30,6 +30,7 @@ from postane.filters.auth.identity import authors
 from postane.filters.blocklists import names
 from postane.filters.blocklists.ask import Found, Inquiry, inquire, line, score, strongest
 from postane.filters.blocklists.codes import Codes
+from postane.filters.blocklists.news import News
 from postane.filters.blocklists.watch import Channel, Named, Watch
 from postane.filters.content.head import head
 from postane.observe.log import get_logger
@@ -186,7 +187,8 @@ class Dnsbl(base.Filter[Options]):
     def __init__(self, options: Options, tools: base.Tools) -> None:
         super().__init__(options, tools)
         self._trusted = [ip_network(network) for network in options.trusted_peers]
-        self._watch = tools.shared(self.name, lambda: Watch(tools.resolver(), tools.metrics))
+        news = News(tools.store, tools.host)
+        self._watch = tools.shared(self.name, lambda: Watch(tools.resolver(), tools.metrics, news))
         self._watch.join()
         self._of_kind: dict[names.Kind, list[_Asked]] = {"ipv4": [], "ipv6": [], "domain": []}
         for one in options.lists:

@@ -12,10 +12,13 @@ import pytest
 
 from postane.config.model import Dns
 from postane.core.envelope import Envelope, Recipient
+from postane.core.errors import ServiceMissingError
 from postane.core.peer import Peer, Service
 from postane.core.question import Answer, Question
 from postane.core.verdict import ACCEPT, Decision, Verdict
 from postane.filters.base import Tools
+from postane.filters.blocklists import watch
+from postane.filters.blocklists.health import State
 from postane.filters.builtin.dnsbl import Dnsbl, List, Options, kinds
 from support.zone import Zone
 
@@ -53,15 +56,40 @@ class Text:
         return self._text
 
 
+class Memory:
+    """A store, as far as it is used here. `down`: it does not answer."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+        self.down = False
+
+    async def put(self, key: str, value: str, seconds: float) -> None:
+        if self.down:
+            raise ServiceMissingError("no store")
+        self.kept[key] = value
+
+    async def get(self, key: str) -> str | None:
+        if self.down:
+            raise ServiceMissingError("no store")
+        return self.kept.get(key)
+
+    async def close(self) -> None:
+        pass
+
+
 class Case:
     """One filter over a zone; `say` runs a mail through it, and gives the verdicts of connect, mail and data."""
 
     def __init__(self, zone: Zone, *lists: dict[str, Any], **options: Any) -> None:
         self.zone = zone
-        self.tools = Tools("mx.test", Dns(), lambda: 0.0, lambda: self.ask)
+        self.store = Memory()
+        self.tools = Tools("mx.test", Dns(), lambda: 0.0, lambda: self.ask, store=self._shared)
         self.filter = Dnsbl(msgspec.convert({"lists": lists, "trusted_peers": []} | options, Options), self.tools)
         self.silent = ""  # questions below this zone have no answer
         self.asked: list[str] = []
+
+    def _shared(self) -> Any:
+        return self.store
 
     async def ask(self, question: Question) -> Answer:
         self.asked.append(question.name)
@@ -295,7 +323,7 @@ def test_filters_of_other_options_share_lists_and_end_together() -> None:
         await other.connect(Peer(Service.SMTP, BAD, 1))
         assert case.asked.count("2.0.0.127.bl.example") == 1
         await other.close()
-        assert len(case.filter._watch.tasks) == 1
+        assert len(case.filter._watch.tasks) == 2  # its tests, and what other workers say
 
     tried(test, BL)
 
@@ -341,3 +369,40 @@ def test_every_key_of_a_list_is_on_the_page() -> None:
     page = (Path(__file__).parents[5] / "docs/reference/filters/dnsbl.md").read_text()
     for field in msgspec.structs.fields(List):
         assert f"| `{field.name}` |" in page
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110 (nobody tells of it)
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_a_list_that_is_set_aside_is_so_for_all_workers(monkeypatch: pytest.MonkeyPatch, down: bool) -> None:
+    monkeypatch.setattr(watch, "EVERY", 0.05)
+
+    async def test(case: Case) -> None:
+        case.store.down = down
+        other = Case(case.zone, BL)
+        other.store = case.store
+        assert (await other.say())[0].decision is Decision.REJECT  # it is well, and tested
+        case.silent = ".bl.example"
+        channel = case.filter._watch.channel(case.filter._of_kind["ipv4"][0].named)
+        for _ in range(3):
+            await case.say()
+        await until(lambda: channel.health.state is State.ASIDE)
+        heard = other.filter._watch.channel(other.filter._of_kind["ipv4"][0].named)
+        if down:
+            await asyncio.sleep(0.3)
+            assert heard.health.state is State.WELL
+        else:
+            await until(lambda: heard.health.state is State.ASIDE)
+            assert heard.health.reason == channel.health.reason
+            assert list(case.store.kept) == ["dnsbl aside mx.test ipv4 bl.example"]
+            # It is back for the one whose test passes, and that is told.
+            case.silent = ""
+            await channel.test()
+            await until(lambda: set(case.store.kept.values()) == {""})
+        await other.filter.close()
+
+    tried(test, BL | {"name": ""}, seconds=0.2)
