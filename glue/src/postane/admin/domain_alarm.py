@@ -11,7 +11,7 @@ from postane.core.address import Address
 from postane.core.envelope import Envelope, Notify, Recipient
 from postane.core.errors import NotFoundError
 from postane.directory.lookup import Lookup
-from postane.domains.drift import Case
+from postane.domains.drift_cases import Case
 from postane.domains.drift_mail import Alarm, build
 from postane.quarantine.release import Pieces
 from postane.spool.writer import SpoolWriter

@@ -14,19 +14,30 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography import x509
-from sqlalchemy import and_, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from postane.admin import audit, dns_targets, domain_facts, domain_plan
+from postane.admin.domain_findings import (
+    WATCHES,
+    State,
+    case_of,
+    findings,
+    follow,
+    kept,
+    view,
+    watched,
+    write,
+)
 from postane.admin.domain_plan import Planned, Told
 from postane.admin.names import domain_name
-from postane.admin.site import Site
+from postane.admin.site import Site, hosted_domain
 from postane.core.address import shown_domain
-from postane.core.errors import ConflictError, NotFoundError, PostaneError
+from postane.core.errors import ConflictError, PostaneError
 from postane.core.ports import Now
-from postane.domains import drift
-from postane.domains.drift import WATCHED, Case, Drift, Look
-from postane.domains.drift_words import todo, what
+from postane.domains import drift, drift_cases
+from postane.domains.drift import Drift, Look
+from postane.domains.drift_cases import Case
 from postane.observe import scrape
 from postane.observe.metrics import Metrics
 from postane.storage.schema import Domain, DriftFinding, DriftLook
@@ -34,40 +45,6 @@ from postane.tls.store import Store
 
 BATCH = 200  # domains that are looked at and written together
 WORKER = "drift"  # under which a round shows what it counts
-
-
-@dataclass(frozen=True, slots=True)
-class FindingView:
-    """`domain` is this host's name for what is about the host. `standing`: open, pending (to be seen again), repaired
-    or over. Times are seconds since the epoch.
-    """
-
-    domain: str
-    kind: str
-    subject: str
-    standing: str
-    what: str
-    todo: str
-    first_seen: float
-    last_seen: float
-    repairs: int
-    repaired_at: float | None
-    ended_at: float | None
-    told_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What is known without asking anybody. `unlooked` of the `watched` domains have never been looked at."""
-
-    findings: tuple[FindingView, ...]
-    watched: int
-    unlooked: int
-    oldest_look: float | None
-
-    @property
-    def open(self) -> int:
-        return sum(one.standing == "open" for one in self.findings)
 
 
 @dataclass(slots=True)
@@ -107,17 +84,18 @@ class Watch:
         self._site = site
         self._now = now
         self._port = servers_port
+        self._writable: dict[str, bool] = {}  # targets by name
 
     def state(self, names: Sequence[str] | None = None, *, over: bool = False) -> State:
         """What is not right by the last looks; `over`: also what was, within the last month. Raises NotFoundError."""
         chosen = None if names is None else {domain_name(name) for name in names}
         with self._site.database.session() as session:
-            rows = [row for row in _watched(session) if chosen is None or row.name in chosen]
+            rows = [row for row in watched(session) if chosen is None or row.name in chosen]
             if chosen is not None:
-                self._known(session, chosen)
+                _hosted(session, chosen)
             looks = {row[0]: row[1] for row in session.execute(select(DriftLook.domain_id, DriftLook.looked_at))}
-            cases = [(name, _case(row)) for row, name in _kept(session) if chosen is None or name in chosen]
-        views = [self._view(self._shown(name), case) for name, case in cases if over or case.ended_at is None]
+            cases = [(name, case_of(row)) for row, name in kept(session) if chosen is None or name in chosen]
+        views = [view(self._shown(name), case) for name, case in cases if over or case.ended_at is None]
         seen = [looks[row.id] for row in rows if row.id in looks]
         return State(tuple(views), len(rows), len(rows) - len(seen), min(seen, default=None))
 
@@ -135,10 +113,10 @@ class Watch:
         Raises NotFoundError, ConflictError for one that is not watched.
         """
         with self._site.database.session() as session:
-            rows = {row.name: row for row in _watched(session)}
+            rows = {row.name: row for row in watched(session)}
             if names is not None:
                 chosen = [domain_name(name) for name in names]
-                self._known(session, chosen)
+                _hosted(session, chosen)
                 for name in chosen:
                     if name not in rows:
                         raise ConflictError(
@@ -155,8 +133,8 @@ class Watch:
         """
         with self._site.database.session() as session:
             query = select(Domain.name).outerjoin(DriftLook, DriftLook.domain_id == Domain.id)
-            query = query.where(*_WATCHES, or_(DriftLook.due_at.is_(None), DriftLook.due_at <= self._now()))
-            names = list(session.scalars(query.order_by(DriftLook.due_at, Domain.id).limit(limit)))
+            query = query.where(*WATCHES, or_(DriftLook.due_at.is_(None), DriftLook.due_at <= self._now()))
+            names = list(session.scalars(query.order_by(DriftLook.due_at.nulls_first(), Domain.id).limit(limit)))
         done = self._round(names, None, False, who, None)
         self._tell(done)
         self._show(done)
@@ -185,22 +163,22 @@ class Watch:
             for one in seen:
                 if one.row.id not in there:
                     continue  # removed meanwhile
-                cases = _follow(session, one.row.id, one.look, now)
+                cases = follow(session, one.row.id, one.look, now)
                 plans = [part.plan for part in one.parts if part.plan is not None]
                 stood = drift.remembered(one.row.stood, one.look, plans)
                 _note(session, one, stood, now, self._due(one.row, cases, now))
                 if one.row.repair if repair is None else repair:
                     mends += [(one.row, part) for part in _mends(one.parts, cases, word=repair is True)]
-            if seen and (host := self._host(seen)) is not None:
-                _follow(session, None, host, now)
+            if seen:
+                follow(session, None, self._host(seen), now)
         self._mend(mends, done, now, who, dry_run=dry_run)
 
     def _due(self, row: _Row, cases: Iterable[Case], now: float) -> float:
-        return drift.due(row.name, cases, self._site.config.domains.watch_every, now)
+        return drift_cases.due(row.name, cases, self._site.config.domains.watch_every, now)
 
     def _see(self, names: Sequence[str]) -> list[_Seen]:
         with self._site.database.session() as session:
-            rows = {row.name: row for row in _watched(session, names)}
+            rows = {row.name: row for row in watched(session, names)}
             ids = [row.id for row in rows.values()]
             query = select(DriftLook.domain_id, DriftLook.stood).where(DriftLook.domain_id.in_(ids))
             looks = {row[0]: row[1] for row in session.execute(query)}
@@ -224,13 +202,23 @@ class Watch:
     def _look(self, part: Planned, stood: frozenset[str]) -> Look:
         if part.plan is None or part.snapshot is None or part.facts is None:
             return drift.away(str(part.error))
-        writable = dns_targets.target(self._site, part.plan.target).writable
-        return drift.see(part.facts, part.plan, part.snapshot, part.owned, stood, merged=part.merged, writable=writable)
+        name = part.plan.target
+        if name not in self._writable:
+            self._writable[name] = dns_targets.target(self._site, name).writable
+        return drift.see(
+            part.facts,
+            part.plan,
+            part.snapshot,
+            part.owned,
+            stood,
+            merged=part.merged,
+            writable=self._writable[name],
+        )
 
     def _ending(self, not_after: float, subject: str) -> list[drift.Found]:
         return drift.ending(not_after, self._site.config.certificates.ending_days, self._now(), subject)
 
-    def _host(self, seen: Sequence[_Seen]) -> Look | None:
+    def _host(self, seen: Sequence[_Seen]) -> Look:
         """What is about this host: told by the first plan of a run (see admin.domain_plan)."""
         facts = next((part.facts for one in seen for part in one.parts if part.facts and part.facts.reverse), None)
         look = drift.reverse(facts) if facts is not None else Look((), deaf=bool(self._site.config.dns.addresses))
@@ -261,9 +249,9 @@ class Watch:
                 records = [str(record) for record in part.plan.add]
                 done.repaired += [f"{row.name}: {record}" for record in records]
                 subjects = {f"{line.record.name} {line.record.type}" for line in part.plan.lines if line.record}
-                rows = _findings(session, row.id)
-                for finding, case in zip(rows, drift.mended(map(_case, rows), subjects, now), strict=True):
-                    _write(finding, case)
+                rows = findings(session, row.id)
+                for finding, case in zip(rows, drift_cases.mended(map(case_of, rows), subjects, now), strict=True):
+                    write(finding, case)
                 audit.note(session, who, "domain drift repair", row.name, records=records)
 
     # -- telling --------------------------------------------------------------------------------------------------
@@ -274,10 +262,10 @@ class Watch:
         if not settings.alarm_to:
             return
         with self._site.database.session() as session:
-            cases = {case.id: (self._shown(name), case) for row, name in _kept(session) if (case := _case(row))}
-        untold = drift.news([case for _, case in cases.values()], now)
+            cases = {case.id: (self._shown(name), case) for row, name in kept(session) if (case := case_of(row))}
+        untold = drift_cases.news([case for _, case in cases.values()], now)
         last = max((case.told_at for _, case in cases.values() if case.told_at is not None), default=None)
-        if not drift.mail_is_due(untold, last, now):
+        if not drift_cases.mail_is_due(untold, last, now):
             return
         from postane.admin.domain_alarm import send
 
@@ -293,18 +281,21 @@ class Watch:
                     row.told_at = now
         done.told = True
 
+    def _shown(self, name: str) -> str:
+        return shown_domain(name) if name else self._site.config.host
+
     def _show(self, done: Round) -> None:
         """Figures of a process that ends at once: see observe.scrape."""
         with self._site.database.session() as session:
-            cases = [_case(row) for row, _ in _kept(session)]
-            watched = len(_watched(session))
+            cases = [case_of(row) for row, _ in kept(session)]
+            count = len(watched(session))
         metrics, opened = Metrics(), Counter(case.kind for case in cases if case.open)
         for kind in Drift:
             text = "Findings of the comparison with the world that are open"
             metrics.gauge("postane_drift_findings", text, opened[kind], kind=kind)
         pending = sum(case.pending for case in cases)
         metrics.gauge("postane_drift_pending", "Findings that have to be seen once more", pending)
-        metrics.gauge("postane_drift_domains", "Domains that are compared with the world", watched)
+        metrics.gauge("postane_drift_domains", "Domains that are compared with the world", count)
         metrics.gauge("postane_drift_round_at", "When the last round ended, seconds since the epoch", self._now())
         metrics.gauge("postane_drift_round_seconds", "How long the last round took", done.seconds)
         metrics.count("postane_drift_looks", "Domains looked at", done.looked)
@@ -315,78 +306,11 @@ class Watch:
         with suppress(OSError):  # no figure is worth a round
             scrape.keep(Path(self._site.config.runtime) / scrape.FOLDER, WORKER, metrics)
 
-    # -- inside ---------------------------------------------------------------------------------------------------
-
-    def _known(self, session: Session, names: Iterable[str]) -> None:
-        wanted = list(names)
-        found = set(session.scalars(select(Domain.name).where(Domain.name.in_(wanted))))
-        for name in wanted:
-            if name not in found:
-                hint = f"postane domain add {shown_domain(name)}"
-                raise NotFoundError(f"{shown_domain(name)} is not hosted here", hint=hint)
-
-    def _shown(self, name: str) -> str:
-        return shown_domain(name) if name else self._site.config.host
-
-    def _view(self, name: str, case: Case) -> FindingView:
-        repaired = case.ended_at is not None and case.repaired_at == case.ended_at
-        standing = "open" if case.open else "pending" if case.pending else "repaired" if repaired else "over"
-        return FindingView(
-            name,
-            case.kind,
-            case.subject,
-            standing,
-            what(case),
-            todo(case, name),
-            case.first_seen,
-            case.last_seen,
-            case.repairs,
-            case.repaired_at,
-            case.ended_at,
-            case.told_at,
-        )
-
-
-_WATCHES = (Domain.active, Domain.state.in_(WATCHED))
-
-
-def _watched(session: Session, names: Sequence[str] | None = None) -> list[Domain]:
-    query = select(Domain).where(*_WATCHES).order_by(Domain.name)
-    return list(session.scalars(query if names is None else query.where(Domain.name.in_(names))))
-
-
-def _kept(session: Session) -> list[tuple[DriftFinding, str]]:
-    """The findings of all that are watched, each with the name of its domain, "" for this host's."""
-    query = select(DriftFinding, Domain.name).outerjoin(Domain, Domain.id == DriftFinding.domain_id)
-    query = query.where(or_(DriftFinding.domain_id.is_(None), and_(*_WATCHES)))
-    rows = session.execute(query.order_by(Domain.name, DriftFinding.first_seen, DriftFinding.id))
-    return [(row, name or "") for row, name in rows]
-
 
 def _mends(parts: Iterable[Planned], cases: Sequence[Case], *, word: bool) -> Iterable[Planned]:
     for part in parts:
-        if part.plan is not None and (plan := drift.mend(part.plan, cases, word=word)) is not None:
+        if part.plan is not None and (plan := drift_cases.mend(part.plan, cases, word=word)) is not None:
             yield replace(part, plan=plan)
-
-
-def _findings(session: Session, domain_id: int | None) -> list[DriftFinding]:
-    of = DriftFinding.domain_id.is_(None) if domain_id is None else DriftFinding.domain_id == domain_id
-    return list(session.scalars(select(DriftFinding).where(of).order_by(DriftFinding.id)))
-
-
-def _follow(session: Session, domain_id: int | None, look: Look, now: float) -> list[Case]:
-    """What is kept of a domain, or of the host, after a look; written."""
-    rows = {row.id: row for row in _findings(session, domain_id)}
-    after = drift.follow(map(_case, rows.values()), look, now)
-    for case in after:
-        row = rows.pop(case.id, None)
-        if row is None:
-            row = DriftFinding(domain_id=domain_id, kind=str(case.kind), subject=case.subject)
-            session.add(row)
-        _write(row, case)
-    for row in rows.values():
-        session.delete(row)
-    return after
 
 
 def _note(session: Session, one: _Seen, stood: Iterable[str], now: float, due_at: float) -> None:
@@ -398,25 +322,7 @@ def _note(session: Session, one: _Seen, stood: Iterable[str], now: float, due_at
     row.stood, row.asked = "\n".join(sorted(stood)), one.asked
 
 
-def _case(row: DriftFinding) -> Case:
-    return Case(
-        Drift(row.kind),
-        row.subject,
-        row.data,
-        row.first_seen,
-        row.last_seen,
-        row.looks,
-        row.seen,
-        row.ours,
-        row.repairs,
-        row.repaired_at,
-        row.ended_at,
-        row.told_at,
-        row.id,
-    )
-
-
-def _write(row: DriftFinding, case: Case) -> None:
-    row.data, row.first_seen, row.last_seen = case.data, case.first_seen, case.last_seen
-    row.looks, row.seen, row.ours, row.repairs = case.looks, case.seen, case.ours, case.repairs
-    row.repaired_at, row.ended_at, row.told_at = case.repaired_at, case.ended_at, case.told_at
+def _hosted(session: Session, names: Iterable[str]) -> None:
+    """Raises NotFoundError for one that is not."""
+    for name in names:
+        hosted_domain(session, name)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from postane.admin.domain_drift import FindingView, Round, State, Watch
+from postane.admin.domain_drift import Round, Watch
+from postane.admin.domain_findings import FindingView, State
 from postane.admin.spool import become_owner
 from postane.cli import output
 from postane.cli.domain_plan import progress

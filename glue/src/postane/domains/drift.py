@@ -1,16 +1,11 @@
-"""What of a hosted domain was right once and is no more, what becomes of that from look to look, and what is mended.
+"""What of a hosted domain was right once and is no more, as one look sees it. Pure.
 
-Pure: no clock, no network, no disk. A look is a plan with the snapshot that it was made from: nothing is compared here
-that the plan has not compared. What never was as it should be is the plan's to tell, not drift.
-
-A finding that hangs on others' servers (silence, a lame one) counts only if several looks in a row have made it. What
-a look could not see neither begins nor ends a finding. Only what is ours is mended, by the lines of the plan that put
-it back, and not for ever where somebody takes it away again and again.
+A look is a plan with the snapshot that it was made from: nothing is compared here that the plan has not compared. What
+never was as it should be is the plan's to tell, not drift. What becomes of a finding is that of drift_cases.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -25,11 +20,6 @@ from postane.domains.plan import Action, Line, Owned, Plan
 from postane.domains.snapshot import Finding, Snapshot
 
 DAY = 86400.0
-KEPT = 30 * DAY  # how long a finding that is over is remembered
-AGAIN = 600.0  # seconds to the next look where something has to be seen once more
-APART = 60.0  # seconds between two looks that count as two
-MOST_REPAIRS = 3  # of one thing, each within a day of the one before: then it is a person's to settle
-HOURLY = 3600.0
 
 # Where a domain is watched: before its proof it is nobody's, and one that leaves changes by its owner's will.
 WATCHED = frozenset({State.VERIFIED, State.SHADOW, State.CUTOVER, State.HARDENED, State.SUSPENDED})
@@ -56,30 +46,6 @@ class Drift(StrEnum):
     REVERSE_WRONG = "reverse-wrong"
 
 
-# So many looks in a row have to see it; of all others one is enough.
-LOOKS = {
-    Drift.SPF_OVER: 2,  # others' records count in it
-    Drift.LAME: 2,
-    Drift.EXPIRED: 2,
-    Drift.DNSSEC_BROKEN: 2,
-    Drift.ELSEWHERE: 2,
-    Drift.SILENT: 3,
-    Drift.UNREACHABLE: 3,
-    Drift.TARGET_AWAY: 3,
-    Drift.REVERSE_WRONG: 2,
-}
-# Mail is lost, refused or read by others: the operator hears of it within the hour.
-URGENT = frozenset(
-    {
-        Drift.MX_GONE,
-        Drift.MX_FOREIGN,
-        Drift.SPF_TWO,
-        Drift.UNREACHABLE,
-        Drift.ELSEWHERE,
-        Drift.EXPIRED,
-        Drift.DNSSEC_BROKEN,
-    }
-)
 # Of the domain as a whole: one that was never served the right way is being set up, and its life tells of that.
 _OF_DOMAIN = frozenset({Drift.UNREACHABLE, Drift.ELSEWHERE, Drift.EXPIRED})
 _SERVED = "served"  # how it is remembered that it was
@@ -121,52 +87,11 @@ class Look:
     blind: bool = False
     deaf: bool = False
 
-    def saw(self, case: Case) -> bool:
+    def saw(self, kind: Drift, subject: str) -> bool:
         """True if the look can tell whether this is so still."""
-        if case.kind in _OF_RECORDS:
-            return not self.blind and case.subject not in self.unseen
-        return not self.deaf or case.kind in (Drift.UNREACHABLE, Drift.TARGET_AWAY, Drift.CERTIFICATE_ENDING)
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A finding through time, all times seconds since the epoch. `seen`: looks in a row that saw it, of `looks` that
-    have to. `repairs` counts those that did not last. `ended_at`: when it was seen to be over, or was repaired.
-    `id` is whose it is to whoever keeps it, 0 for a new one.
-    """
-
-    kind: Drift
-    subject: str
-    data: str
-    first_seen: float
-    last_seen: float
-    looks: int = 1
-    seen: int = 1
-    ours: bool = False
-    repairs: int = 0
-    repaired_at: float | None = None
-    ended_at: float | None = None
-    told_at: float | None = None
-    id: int = 0
-
-    @property
-    def open(self) -> bool:
-        """True for what is so now, for all that is known."""
-        return self.ended_at is None and self.seen >= self.looks
-
-    @property
-    def pending(self) -> bool:
-        """True for what has to be seen once more."""
-        return self.ended_at is None and self.seen < self.looks
-
-    @property
-    def repairable(self) -> bool:
-        return self.open and self.ours and self.repairs < MOST_REPAIRS
-
-    @property
-    def by_word(self) -> bool:
-        """True for what is not ours alone, and can be put right all the same if the operator says so."""
-        return self.open and self.kind is Drift.SPF_TWO
+        if kind in _OF_RECORDS:
+            return not self.blind and subject not in self.unseen
+        return not self.deaf or kind in (Drift.UNREACHABLE, Drift.TARGET_AWAY, Drift.CERTIFICATE_ENDING)
 
 
 # -- one look ----------------------------------------------------------------------------------------------------------
@@ -322,14 +247,14 @@ class _Judge:
         lost = any(canonical(own.record) not in self.standing for own in self.owned.get(memory(line), ()))
         # Where another of the name stands it is a new value that waits to be put in, and nothing is gone.
         if lost or (memory(line) in self.stood and not self.snapshot.at(record.name, record.type)):
-            yield Found(self._kind_of_loss(line, record), _subject(record), ours=lost)
+            yield Found(self._kind_of_loss(line, record), subject_of(record), ours=lost)
 
     def _other_ttl(self, line: Line) -> Iterable[Found]:
         """Of our records only the TTL can be another and they still be ours; else a new value waits to be put in."""
         for own in self.owned.get(memory(line), ()):
             now = self.standing.get(canonical(own.record))
             if now is not None and now.ttl != own.record.ttl:
-                yield Found(Drift.CHANGED, _subject(now), f"TTL {now.ttl}", ours=True)
+                yield Found(Drift.CHANGED, subject_of(now), f"TTL {now.ttl}", ours=True)
 
     def _taken(self, line: Line, record: Record) -> Iterable[Found]:
         if not line.replaces:
@@ -337,10 +262,10 @@ class _Judge:
         if line.kind is Kind.MX and (self._was(line) or self.facts.state == State.HARDENED):
             hosts = [one.data for one in self.snapshot.at(record.name, "MX")]
             kind = Drift.MX_FOREIGN if hosts else Drift.MX_GONE
-            yield Found(kind, _subject(record), "; ".join(hosts) or _shown(line.replaces))
+            yield Found(kind, subject_of(record), "; ".join(hosts) or _shown(line.replaces))
         elif self._was(line):
             loss = self._kind_of_loss(line, record)
-            yield Found(Drift.CHANGED if loss is Drift.MISSING else loss, _subject(record), _shown(line.replaces))
+            yield Found(Drift.CHANGED if loss is Drift.MISSING else loss, subject_of(record), _shown(line.replaces))
 
     def _kind_of_loss(self, line: Line, record: Record) -> Drift:
         if line.kind is Kind.MX:
@@ -353,7 +278,7 @@ class _Judge:
         record = line.record
         assert record is not None
         standing = [one for one in self.snapshot.at(record.name, "TXT") if spf.is_record(text_of(one.data))]
-        subject, texts = _subject(record), "; ".join(text_of(one.data) for one in standing)
+        subject, texts = subject_of(record), "; ".join(text_of(one.data) for one in standing)
         if len(standing) > 1:
             yield Found(Drift.SPF_TWO, subject, texts)
             return
@@ -379,111 +304,10 @@ class _Judge:
         return any(set(own.words) <= set(text_of(one.data).split()) for one in standing)
 
 
-def _subject(record: Record) -> str:
+def subject_of(record: Record) -> str:
+    """What a finding about a record is about: its name and type."""
     return f"{record.name} {record.type}"
 
 
 def _shown(records: Iterable[Record]) -> str:
     return "; ".join(f"{one.type} {text_of(one.data) if one.type == 'TXT' else one.data}" for one in records)
-
-
-# -- from look to look -------------------------------------------------------------------------------------------------
-
-
-def follow(cases: Iterable[Case], look: Look, now: float) -> list[Case]:
-    """The cases after a look: those that go on, those that are over, and new ones."""
-    left = {(one.kind, one.subject): one for one in look.found}
-    after: list[Case] = []
-    for case in cases:
-        key = (case.kind, case.subject)
-        if case.ended_at is not None:
-            if key in left and now - case.ended_at < DAY:
-                after.append(_begun_again(case, left.pop(key), now))
-            elif now - case.ended_at < KEPT:
-                after.append(case)
-        elif key in left:
-            one = left.pop(key)
-            counts = now - case.last_seen >= APART
-            seen = case.seen + counts
-            after.append(
-                replace(case, data=one.data, ours=one.ours, seen=seen, last_seen=now if counts else case.last_seen)
-            )
-        elif not look.saw(case):
-            after.append(case)
-        elif case.open:
-            after.append(replace(case, ended_at=now))
-        # What was seen too seldom to count, and is not so any more, never was.
-    after += [
-        Case(one.kind, one.subject, one.data, now, now, LOOKS.get(one.kind, 1), 1, one.ours) for one in left.values()
-    ]
-    return after
-
-
-def _begun_again(case: Case, one: Found, now: float) -> Case:
-    """The same as before, not a new one: it is told of once a day, and repaired so often and no more."""
-    return replace(case, data=one.data, ours=one.ours, seen=1, first_seen=now, last_seen=now, ended_at=None)
-
-
-def mend(plan: Plan, cases: Iterable[Case], *, word: bool = False) -> Plan | None:
-    """The lines of the plan that put back what is ours, and no others; None if there are none.
-
-    `word`: the operator wants it, also where another's record changes with it (two SPF records become one).
-    """
-    subjects = {case.subject for case in cases if case.repairable or (word and case.by_word)}
-    lines = [
-        line
-        for line in plan.of(Action.ADD, Action.CHANGE)
-        if line.record is not None and _subject(line.record) in subjects
-    ]
-    made = plan.only(lines)
-    return made if made.changes else None
-
-
-def mended(cases: Iterable[Case], subjects: Collection[str], now: float) -> list[Case]:
-    """The cases once these subjects have been put back."""
-    return [
-        replace(case, repaired_at=now, repairs=case.repairs + 1, ended_at=now)
-        if (case.repairable or case.by_word) and case.subject in subjects
-        else case
-        for case in cases
-    ]
-
-
-# -- when --------------------------------------------------------------------------------------------------------------
-
-
-def due(domain: str, cases: Iterable[Case], every: float, now: float) -> float:
-    """When to look next: at the domain's own moment of each interval, or soon where something has to be seen again."""
-    if any(case.pending for case in cases):
-        return now + min(AGAIN, every)
-    phase = int.from_bytes(hashlib.sha256(domain.encode()).digest()[:4], "big") / 2**32 * every
-    return (math.floor((now - phase) / every) + 1) * every + phase
-
-
-def news(cases: Iterable[Case], now: float) -> list[Case]:
-    """What the operator has not been told: what is open, what has been repaired, and the end of what was told.
-
-    Of one finding at most once a day.
-    """
-    found = []
-    for case in cases:
-        if case.told_at is not None and now - case.told_at < DAY:
-            continue
-        if case.open:
-            told = case.told_at is not None and case.told_at >= case.first_seen
-        elif case.ended_at is not None:
-            known = case.told_at is not None or case.repaired_at == case.ended_at
-            told = not known or (case.told_at is not None and case.told_at >= case.ended_at)
-        else:
-            told = True
-        if not told:
-            found.append(case)
-    return found
-
-
-def mail_is_due(untold: Sequence[Case], last_mail: float | None, now: float) -> bool:
-    """One mail a day; where mail is in danger one an hour."""
-    if not untold:
-        return False
-    urgent = any(case.open and case.kind in URGENT for case in untold)
-    return last_mail is None or now - last_mail >= (HOURLY if urgent else DAY)

@@ -10,7 +10,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import formatdate
 
-from postane.domains.drift import Case
+from postane.domains.drift_cases import Case
 from postane.domains.drift_words import Language, todo, what
 
 MOST = 200  # findings that one mail tells; the others are counted

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from postane.domains.drift import MOST_REPAIRS, Case, Drift
+from postane.domains.drift import Drift
+from postane.domains.drift_cases import MOST_REPAIRS, Case
 
 Language = Literal["en", "tr"]
 

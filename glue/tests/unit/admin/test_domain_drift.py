@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from postane.admin import audit, domain, domain_facts, domain_plan, metrics
-from postane.admin.domain_drift import FindingView, Watch
+from postane.admin.domain_drift import Watch
+from postane.admin.domain_findings import FindingView
 from postane.admin.site import Site
 from postane.config.model import Config, Dns, DnsTarget, Domains, Tls
 from postane.core.errors import ConflictError, NotFoundError

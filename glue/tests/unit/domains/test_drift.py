@@ -1,4 +1,4 @@
-"""Drift by tables: what a look makes of a plan, what becomes of it from look to look, and what is mended. No clock."""
+"""Drift by tables: what a look makes of a plan and of the snapshot that it was made from."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from postane.dns.records import Record, text_data
-from postane.domains import drift, spf
+from postane.domains import drift, drift_cases, spf
 from postane.domains.desired import Facts, Wanted, desired
-from postane.domains.drift import DAY, Case, Drift, Found, Look
+from postane.domains.drift import DAY, Drift, Found, Look
+from postane.domains.drift_cases import Case
 from postane.domains.kinds import Kind
 from postane.domains.life import State
-from postane.domains.plan import Action, Owned, Plan, make_plan
+from postane.domains.plan import Owned, Plan, make_plan
 from postane.domains.snapshot import Finding, Snapshot, Trouble, Unanswered
 
 D = "shop.test"
@@ -96,7 +97,7 @@ def test_what_nobody_answered_about_is_neither_gone_nor_there() -> None:
     found = look(world(without=f"{D} MX", silent=(f"{D} MX",)), owned_all())
     assert found.found == ()
     case = Case(Drift.MX_GONE, f"{D} MX", "", NOW, NOW)
-    assert drift.follow([case], found, NOW + 1000) == [case]
+    assert drift_cases.follow([case], found, NOW + 1000) == [case]
     assert drift.remembered([f"mx {D} MX", "mx old.test MX"], found, [planned(world(), [])]) >= {f"mx {D} MX"}
     # What stands in the place of an alias is asked for as addresses.
     aliased = look(world(without=f"autoconfig.{D} CNAME", silent=(f"autoconfig.{D} A",)), owned_all())
@@ -227,7 +228,7 @@ def test_of_a_domain_that_has_run_out_and_of_one_that_nobody_answers_for_nothing
     found = look(SILENCE, owned_all(), STOOD)
     assert [one.kind for one in found.found] == [Drift.UNREACHABLE]
     cases = [Case(Drift.MX_GONE, f"{D} MX", "", NOW, NOW), Case(Drift.LAME, "ns1.x.test", "", NOW, NOW, 2, 2)]
-    assert drift.follow(cases, found, NOW + 100)[:2] == cases
+    assert drift_cases.follow(cases, found, NOW + 100)[:2] == cases
 
 
 def test_a_domain_that_was_never_served_the_right_way_is_being_set_up() -> None:
@@ -248,139 +249,6 @@ def test_what_only_a_person_can_put_in_is_not_ours_to_put_back() -> None:
     snapshot = world(without=f"{D} MX")
     found = drift.see(FACTS, planned(snapshot, owned_all()), snapshot, owned_all(), STOOD, writable=False)
     assert kinds(found) == [(Drift.MX_GONE, f"{D} MX", False)]
-
-
-# -- from look to look -------------------------------------------------------------------------------------------------
-
-SILENT = Look((Found(Drift.SILENT, "ns1.x.test"),))
-GONE = Look((Found(Drift.MISSING, f"_dmarc.{D} TXT", ours=True),))
-FINE = Look(())
-
-
-def test_a_single_silence_is_no_alarm() -> None:
-    cases: list[Case] = []
-    for number in range(3):
-        assert not any(case.open for case in cases)
-        cases = drift.follow(cases, SILENT, NOW + number * 600)
-    [case] = cases
-    assert (case.open, case.first_seen, case.last_seen) == (True, NOW, NOW + 1200)
-    # Twice silent and then not: it never was. Two looks at once are one.
-    assert drift.follow(drift.follow([], SILENT, NOW), FINE, NOW + 600) == []
-    again = drift.follow(drift.follow(drift.follow([], SILENT, NOW), SILENT, NOW + 1), SILENT, NOW + 2)
-    assert [case.seen for case in again] == [1]
-
-
-def test_what_is_certain_is_open_at_once_and_over_at_once() -> None:
-    [case] = drift.follow([], GONE, NOW)
-    assert case.open
-    [case] = drift.follow([case], FINE, NOW + 600)
-    assert (case.open, case.ended_at) == (False, NOW + 600)
-    # It is remembered for a month.
-    assert drift.follow([case], FINE, NOW + 29 * DAY) == [case]
-    assert drift.follow([case], FINE, NOW + 31 * DAY) == []
-
-
-def test_what_comes_again_within_a_day_is_the_same_and_later_it_is_another() -> None:
-    [case] = drift.follow([], GONE, NOW)
-    [over] = drift.follow([replace(case, id=7, told_at=NOW)], FINE, NOW + 600)
-    [again] = drift.follow([over], GONE, NOW + 1200)
-    assert (again.id, again.first_seen, again.ended_at, again.told_at) == (7, NOW + 1200, None, NOW)
-    later = drift.follow([over], GONE, NOW + 2 * DAY)
-    assert [one.id for one in later] == [7, 0]
-
-
-def test_only_what_is_ours_is_mended_and_not_for_ever() -> None:
-    snapshot = world(without=f"_dmarc.{D} TXT", plus=(Record(D, "MX", "5 mx.old.test."),))
-    snapshot = replace(snapshot, records=tuple(one for one in snapshot.records if one.name != f"autoconfig.{D}"))
-    owned = [one for one in owned_all() if one.record.name != f"autoconfig.{D}"]
-    plan = planned(snapshot, owned)
-    cases = drift.follow([], drift.see(FACTS, plan, snapshot, owned, STOOD), NOW)
-    assert {case.kind for case in cases} == {Drift.MISSING, Drift.MX_FOREIGN}
-    made = drift.mend(plan, cases)
-    assert made is not None
-    assert [one.name for one in made.add] == [f"_dmarc.{D}"]  # not autoconfig, which somebody else had made
-    assert made.remove == ()
-    assert made.before == ()
-    # Not even where the operator has taken the MX once: that was another word.
-    taking = planned(snapshot, owned, take=(Kind.MX,))
-    assert taking.of(Action.CHANGE)
-    mended = drift.mend(taking, cases)
-    assert mended is not None
-    assert [one.name for one in mended.add] == [f"_dmarc.{D}"]
-    assert taking.before
-    assert mended.before == ()  # what it does not touch may change meanwhile
-    for number in range(1, 5):
-        subject = f"_dmarc.{D} TXT"
-        cases = drift.mended([case for case in cases if case.ours], [subject], NOW + number * 100)
-        [case] = cases
-        assert (case.repairs, case.ended_at is not None) == (min(number, 3), number < 4)
-        if number < 4:
-            cases = drift.follow(cases, GONE, NOW + number * 100 + 50)
-    assert drift.mend(plan, cases) is None
-    # A day later it is mended again.
-    fresh = drift.follow([replace(case, ended_at=NOW)], GONE, NOW + 2 * DAY)
-    assert drift.mend(plan, fresh) is not None
-
-
-def test_two_spf_records_become_one_by_the_operators_word_alone() -> None:
-    snapshot = world(plus=(text(D, "v=spf1 a -all"),))
-    plan = planned(snapshot, owned_all())
-    cases = drift.follow([], drift.see(FACTS, plan, snapshot, owned_all(), STOOD), NOW)
-    assert [case.kind for case in cases] == [Drift.SPF_TWO]
-    assert drift.mend(plan, cases) is None
-    made = drift.mend(plan, cases, word=True)
-    assert made is not None
-    assert [one.data for one in made.add] == ['"v=spf1 a mx -all"']
-
-
-# -- when --------------------------------------------------------------------------------------------------------------
-
-
-def test_looks_are_spread_and_soon_where_something_is_to_be_seen_again() -> None:
-    every = 21_600.0
-    times = [drift.due(f"d{number}.test", [], every, NOW) - NOW for number in range(400)]
-    assert all(0 < one <= every for one in times)
-    quarters = [sum(1 for one in times if one // (every / 4) == quarter) for quarter in range(4)]
-    assert min(quarters) > 60
-    at = drift.due(D, [], every, NOW)
-    assert drift.due(D, [], every, at) == at + every  # its own moment, again and again
-    pending = Case(Drift.SILENT, "ns", "", NOW, NOW, 3, 1)
-    assert drift.due(D, [pending], every, NOW) == NOW + drift.AGAIN
-    assert drift.due(D, [pending], 60.0, NOW) == NOW + 60
-
-
-def test_news() -> None:
-    fresh = Case(Drift.MISSING, "x", "", NOW, NOW)
-    assert drift.news([fresh], NOW) == [fresh]
-    told = replace(fresh, told_at=NOW)
-    assert drift.news([told], NOW + 3 * DAY) == []
-    over = replace(told, ended_at=NOW + 100)
-    assert drift.news([over], NOW + 200) == []  # of one thing once a day
-    assert drift.news([over], NOW + DAY + 1) == [over]
-    assert drift.news([replace(over, told_at=NOW + DAY + 1)], NOW + 5 * DAY) == []
-    repaired = replace(fresh, ended_at=NOW + 1, repaired_at=NOW + 1)
-    assert drift.news([repaired], NOW + 2) == [repaired]
-    # Nobody was told that it had begun: nobody is told that it is over. Nor of what is not certain yet.
-    assert drift.news([replace(fresh, ended_at=NOW + 1)], NOW + 2) == []
-    assert drift.news([Case(Drift.SILENT, "ns", "", NOW, NOW, 3, 2)], NOW) == []
-    begun_again = replace(told, first_seen=NOW + 2 * DAY)
-    assert drift.news([begun_again], NOW + 2 * DAY) == [begun_again]
-
-
-@pytest.mark.parametrize(
-    ("kind", "since", "due"),
-    [
-        (Drift.MISSING, None, True),
-        (Drift.MISSING, DAY - 1, False),
-        (Drift.MISSING, DAY, True),
-        (Drift.MX_FOREIGN, DAY / 2, True),
-        (Drift.MX_FOREIGN, 3599, False),
-    ],
-)
-def test_one_mail_a_day_and_one_an_hour_where_mail_is_in_danger(kind: Drift, since: float | None, due: bool) -> None:
-    untold = [Case(kind, "x", "", NOW, NOW)]
-    assert drift.mail_is_due(untold, None if since is None else NOW - since, NOW) is due
-    assert not drift.mail_is_due([], None, NOW)
 
 
 def test_certificates_and_reverse_names() -> None:

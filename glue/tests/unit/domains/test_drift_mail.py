@@ -7,7 +7,8 @@ from email.message import EmailMessage
 
 import pytest
 
-from postane.domains.drift import Case, Drift
+from postane.domains.drift import Drift
+from postane.domains.drift_cases import Case
 from postane.domains.drift_mail import MOST, Alarm, build
 from postane.domains.drift_words import Language
 

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from postane.domains.drift import MOST_REPAIRS, Case, Drift
+from postane.domains.drift import Drift
+from postane.domains.drift_cases import MOST_REPAIRS, Case
 from postane.domains.drift_words import Language, todo, what
 
 LANGUAGES: tuple[Language, ...] = ("en", "tr")
