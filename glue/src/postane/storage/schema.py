@@ -244,7 +244,7 @@ class DriftLook(Base):
 
 
 class DriftFinding(Base):
-    """Something that is, or was, not right with a domain, or with this host (`domain_id` None): domains.drift_cases.Case.
+    """What is, or was, not right with a domain, or with this host (`domain_id` None): see domains.drift_cases.Case.
 
     The row stays for a while after it is over (`ended_at`). `told_at`: when the operator was last told of it by mail.
     """
