@@ -169,6 +169,14 @@ def dns(
     view = done.item
     own = ", ".join(f"{key} {value}" for key, value in _own(view).items()) or "nothing of its own"
     output.change(done.changed, view, f"{view.domain}: {own}", as_json=as_json)
+    if done.changed and mta_sts is not None and not as_json:
+        typer.echo(_POLICY.get(mta_sts, _POLICY[""]).format(name=view.domain))
+
+
+_POLICY = {
+    "": "the policy is served from now on; its new id is put in by: postane domain apply {name}",
+    "off": "senders keep the policy that they have until its max_age is over: say none first, and off after that",
+}
 
 
 def _own(view: domain_facts.DomainDns) -> dict[str, str]:
@@ -199,6 +207,8 @@ def show(found: Sequence[Planned], *, short: bool) -> None:
     for one in found:
         if one.plan is None:
             typer.secho(f"{one.domain}: {one.error}", fg=typer.colors.RED)
+            if one.error is not None and one.error.hint:
+                typer.echo(f"    → {one.error.hint}")
             continue
         place = one.plan.target if one.plan.zone in (one.domain, "") else f"{one.plan.target}, zone {one.plan.zone}"
         typer.secho(f"{one.domain} ({place}): {one.plan}", bold=True)
