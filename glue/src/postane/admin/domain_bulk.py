@@ -111,7 +111,7 @@ class _Desk:
             quotas = {one.address: one.quota_bytes for one in session.scalars(query)}
         found = [self._decided(row, here.get(row.domain)) for row in rows]
         if not dry_run and any(one.what for one in found):
-            found = self._written(rows, found, here)
+            found = self._written(rows, found)
         return [
             self._with_account(row, one, quotas.get(row.admin), dry_run) for row, one in zip(rows, found, strict=True)
         ]
@@ -129,9 +129,6 @@ class _Desk:
                     hint=f"`postane domain claim {row.shown} --tenant {row.tenant}` notes a claim, "
                     f"`postane domain add {row.shown} --tenant {row.tenant}` moves it by your word",
                 )
-            elif _is_proved(row, here):
-                words.append("proved by the operator's word")
-                life = State.VERIFIED
             before = here.own if here else DomainDns(row.domain, "", (), Settings())
             words += _differences(before, merged_own(self._site, before, *_said(row)))
         except PostaneError as error:
@@ -139,11 +136,11 @@ class _Desk:
         state = "made" if here is None else "changed" if words else "unchanged"
         return Imported(row.domain, row.line, state, life, tuple(words))
 
-    def _written(self, rows: Sequence[Row], found: Sequence[Imported], before: Mapping[str, _Here]) -> list[Imported]:
+    def _written(self, rows: Sequence[Row], found: Sequence[Imported]) -> list[Imported]:
         keys = {
             row.domain: {algorithm: new_pair(algorithm) for algorithm in ALGORITHMS}
             for row, one in zip(rows, found, strict=True)
-            if one.what and one.life != State.CLAIMED and (one.state == "made" or _is_proved(row, before[row.domain]))
+            if one.state == "made" and one.life != State.CLAIMED
         }
         done = []
         with self._site.database.change() as session:
@@ -161,9 +158,6 @@ class _Desk:
             domain = _new_domain(row)
             domain.tenant = tenant_row(session, row.tenant or DEFAULT_TENANT)
             session.add(domain)
-        elif domain.state != one.life:
-            domain.state, domain.state_since, domain.proof = one.life, time.time(), Proof.OPERATOR
-            domain.holds, domain.check_again_at = "", None
         set_own(self._site, domain, *_said(row))
         session.flush()
         if pairs:
@@ -217,11 +211,6 @@ def _domains(session: Session, rows: Sequence[Row]) -> dict[str, _Here]:
 
 def _start(row: Row) -> Start:
     return Start(row.start or Start.HOST)
-
-
-def _is_proved(row: Row, here: _Here) -> bool:
-    """True if the row is the operator's word for a domain that is only claimed."""
-    return here.state == State.CLAIMED and row.start in (Start.HOST, Start.MOVE)
 
 
 def _new_domain(row: Row) -> Domain:

@@ -33,7 +33,7 @@ _DELIMITERS = ",;\t"
 
 
 class Start(StrEnum):
-    """How a new domain comes here."""
+    """How a new domain comes here; one that is here already is not touched by it."""
 
     HOST = "host"  # by the operator's word, and its mail is here at once
     MOVE = "move"  # by the operator's word, while its mail is elsewhere until the cutover

@@ -1,7 +1,8 @@
 """Judges an Ansible inventory before any host is touched: every fault as one line, all of them at once.
 
-Pure but for the look at secret files (`secret_fault`). Ansible's action `postane_preflight` hands the inventory in
-and shows the lines. A Finding carries the value at fault, so that the caller can say where it is written.
+Pure but for the look at secret files (`secret_fault`) and at the table of domains. Ansible's action `postane_preflight`
+hands the inventory in and shows the lines. A Finding carries the value at fault, so that the caller can say where it is
+written.
 """
 
 from __future__ import annotations
@@ -30,8 +31,12 @@ SHARED_VARIABLES = {
     "postane_demo": "a demo may have private addresses, reserved names and its own certificate authority",
     "postane_secrets": "the folder on the controller in which the files with first passwords lie",
     "postane_domains": "the hosted domains with their accounts and aliases",
+    "postane_domains_table": "a table of more domains, in CSV, on the controller",
+    "postane_plans": "what rows of the table that have a plan have where they say nothing themselves",
 }
-DOMAIN_KEYS = frozenset({"name", "tenant", "accounts", "aliases"})
+# What a domain may have as a row of the table has it.
+DOMAIN_SETTINGS = frozenset({"start", "plan", "dns_target", "keep", "spf", "dmarc", "mta_sts", "delegation", "ttl"})
+DOMAIN_KEYS = frozenset({"name", "tenant", "accounts", "aliases"}) | DOMAIN_SETTINGS
 ACCOUNT_KEYS = frozenset({"name", "password_file", "password", "display_name", "quota"})
 ALIAS_KEYS = frozenset({"name", "targets"})
 
@@ -118,6 +123,7 @@ def findings(
             # `make demo` makes the passwords together with the container: one line is enough where both are missing.
             absent = host.demo and not host.address
             found += _domain_faults(host, Secrets(lambda _: "") if absent else (secrets or Secrets()))
+            found += _table_faults(host)
     return list({finding.text: finding for finding in found}.values())
 
 
@@ -262,6 +268,7 @@ def _domain_faults(host: Host, secrets: Secrets) -> Iterator[Finding]:
         if name in seen:
             yield Finding(f"domain {given}: it stands there twice", domain["name"])
         seen.add(name)
+        yield from _setting_faults(given, domain)
         taken: set[str] = set()
         for account in _entries(domain, "accounts"):
             yield from _account_faults(given, account, taken, secrets)
@@ -270,6 +277,53 @@ def _domain_faults(host: Host, secrets: Secrets) -> Iterator[Finding]:
         for key in ("accounts", "aliases"):
             if not isinstance(domain.get(key) or [], list):
                 yield Finding(f"domain {given}: {key} is no list", domain[key])
+
+
+def _setting_faults(given: str, domain: Mapping[str, object]) -> Iterator[Finding]:
+    said = {key: domain[key] for key in DOMAIN_SETTINGS.intersection(domain)}
+    if not said:
+        return
+    from postane.admin import domain_table  # with much that an inventory without such keys does not need
+
+    cells = {key: " ".join(map(str, value)) if isinstance(value, list) else str(value) for key, value in said.items()}
+    _, faults = domain_table.judged({"domain": given, **cells})
+    for fault in faults:
+        yield Finding(f"domain {given}: {fault.column}: {fault.text}", domain.get(fault.column))
+
+
+def _table_faults(host: Host) -> Iterator[Finding]:
+    """Of the table of domains that the host has, if it does: its own, and where it is not at one with the list."""
+    path, plans = host.variables.get("postane_domains_table"), host.variables.get("postane_plans") or {}
+    if not isinstance(plans, dict) or not all(isinstance(plan, dict) for plan in plans.values()):
+        yield Finding("postane_plans: a mapping of plans is needed: NAME: {quota: 5G}", plans)
+        return
+    if not path:
+        return
+    from postane.admin import domain_table
+
+    file = Path(str(path)).expanduser()
+    if not file.is_absolute():
+        yield Finding(
+            f"postane_domains_table: {path}: write the whole path, as in {{{{ inventory_dir }}}}/{path}", path
+        )
+        return
+    try:
+        rows = domain_table.read(file.read_bytes(), str(path), plans)
+    except OSError as error:
+        yield Finding(f"postane_domains_table: {path}: {error.strerror}", path)
+    except domain_table.TableError as error:
+        for line in str(error).splitlines():
+            yield Finding(line)
+    else:
+        domains = host.variables.get("postane_domains") or []
+        entries = domains if isinstance(domains, list) else []
+        listed = {_domain(str(one.get("name", ""))) for one in entries if isinstance(one, dict)}
+        for row in rows:
+            if row.domain in listed:
+                yield Finding(f"{path}:{row.line}: column domain: {row.shown} stands in postane_domains already")
+            if not host.demo and _RESERVED.fullmatch(row.domain):
+                text = "a name reserved for examples and tests; give your own"
+                yield Finding(f"{path}:{row.line}: column domain: {row.shown}: {text}")
 
 
 def _account_faults(domain: str, account: object, taken: set[str], secrets: Secrets) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from postane.admin.inventory import SHARED_VARIABLES, Finding, Host, Secrets, findings, release_findings, secret_fault
+from postane.admin.inventory import DOMAIN_KEYS, SHARED_VARIABLES, Finding, Host, Secrets, findings, release_findings, secret_fault
 
 ROOT = Path(__file__).parents[4]
 ALL = frozenset({"all", "postane_hosts", "mail", "dns", "web"})
@@ -119,7 +119,10 @@ def test_a_demo_that_is_not_up_has_one_line() -> None:
             "domain xn--rnek-4qa.dev: it stands there twice",
         ),
         (domain(acounts=[]), "domain ornek.dev: there is no key acounts; did you mean accounts?"),
-        (domain(zebra=[]), "domain ornek.dev: there is no key zebra; there are accounts, aliases, name, tenant"),
+        (
+            domain(zebra=[]),
+            f"domain ornek.dev: there is no key zebra; there are {', '.join(sorted(DOMAIN_KEYS))}",
+        ),
         (domain(accounts="ayse"), "domain ornek.dev: accounts is no list"),
         (domain(accounts=["ayse"]), "domain ornek.dev: the account 'ayse' has no `name:`"),
         (
@@ -144,6 +147,49 @@ def test_a_fault_has_its_line(changed: dict[str, Any], line: str) -> None:
     found = lines(host(**changed))
     assert len(found) == 1, found
     assert line in found[0]
+
+
+TABLES = [
+    ("domain,tenant\nbakkal.dev,x\n", {}, []),
+    ("domain,plan\nbakkal.dev,small\n", {"small": {"quota": "2G"}}, []),
+    ("domain,tenat\n", {}, [":1: there is no column 'tenat'; did you mean tenant?"]),
+    ("domain,plan\nbakkal.dev,big\n", {"small": {}}, [":2: column plan: there is no plan 'big'; there are small"]),
+    ("domain\nÖRNEK.dev\n", {}, [":2: column domain: örnek.dev stands in postane_domains already"]),
+    (
+        "domain\nshop.example\n",
+        {},
+        [":2: column domain: shop.example: a name reserved for examples and tests; give your own"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "plans", "expected"), TABLES)
+def test_a_table_of_domains_is_judged_with_its_lines(
+    tmp_path: Path, text: str, plans: dict[str, Any], expected: list[str]
+) -> None:
+    path = tmp_path / "customers.csv"
+    path.write_text(text)
+    found = lines(host(postane_domains_table=str(path), postane_plans=plans))
+    assert found == [f"{path}{line}" for line in expected]
+
+
+def test_a_table_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "customers.csv"
+    assert lines(host(postane_domains_table=str(missing))) == [
+        f"postane_domains_table: {missing}: No such file or directory"
+    ]
+    [line] = lines(host(postane_domains_table="customers.csv"))
+    assert "write the whole path, as in {{ inventory_dir }}/customers.csv" in line
+    [line] = lines(host(postane_plans=["small"]))
+    assert line.startswith("postane_plans: a mapping of plans is needed")
+
+
+def test_what_a_domain_wants_of_its_own_is_judged_as_in_a_table() -> None:
+    assert lines(host(**domain(start="move", keep=["mx", "spf"], ttl=300, dmarc="none"))) == []
+    assert lines(host(**domain(start="soon", ttl="1h"))) == [
+        "domain ornek.dev: start: 'soon' is none of host, move, claim",
+        "domain ornek.dev: ttl: '1h' is no number of seconds",
+    ]
 
 
 def test_an_alias_may_not_take_an_accounts_address() -> None:

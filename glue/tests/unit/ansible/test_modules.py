@@ -1,4 +1,4 @@
-"""The modules postane_domain, postane_account and postane_alias, over the real verbs and a directory of their own."""
+"""The modules postane_*, over the real verbs and a directory of their own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def postane(config: Path, *words: str, stdin: str = "") -> tuple[int, str, str]:
     """The command itself, in this process: exit code, output, errors."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "stdin", io.StringIO(stdin))
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()), "utf-8"))
         with pytest.raises(SystemExit) as ended:
             main(["--config", str(config), *words])
     return int(ended.value.code or 0), out.getvalue(), err.getvalue()
@@ -51,7 +51,8 @@ def calls() -> list[str]:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], calls: list[str]) -> Run:
     """Runs a module as Ansible would and returns what it answers."""
     config = tmp_path / "postane.yml"
-    config.write_text(f"host: mail.example.org\nstate: {tmp_path}\n")
+    nowhere = 'dns: {nameservers: ["127.0.0.1:1"], timeout: 0.1}\ndomains: {look_timeout: 0.2}'
+    config.write_text(f"host: mail.example.org\nstate: {tmp_path}\n{nowhere}\n")
 
     def command(self: object, line: list[str], data: str | None = None, cwd: str = "") -> tuple[int, str, str]:
         words = line[line.index("--") + 2 :] if line[0] == "runuser" else line[1:]
@@ -81,7 +82,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def test_domain_is_added_once(run: Run) -> None:
     first = run("postane_domain", name="müze.example")
     assert first["changed"]
-    assert first["domain"] == {"name": "xn--mze-hoa.example", "tenant": "default", "active": True}
+    assert first["domain"] == {"name": "xn--mze-hoa.example", "tenant": "default", "active": True, "state": "cutover"}
     assert first["diff"]["before"] == ""
     assert not run("postane_domain", name="müze.example")["changed"]
 
@@ -115,8 +116,9 @@ def test_dry_run_foresees_and_touches_nothing(run: Run, calls: list[str], tmp_pa
     ]
     assert [answer["changed"] for answer in answers] == [True] * 4
     assert answers[2]["account"]["quota_bytes"] == 1024**3
-    assert {call.split()[1] for call in calls} == {"show"}
+    assert {call.split()[1] for call in calls} == {"show", "import"}
     assert not (tmp_path / "passwords").exists()
+    assert run("postane_domain", check=True, name="example.net")["diff"]["before"] == ""
 
 
 def test_dry_run_before_anything_is_installed(run: Run, calls: list[str]) -> None:
@@ -223,3 +225,121 @@ def test_catch_all(run: Run) -> None:
 )
 def test_file_name_holds_no_slash(run: Run, address: str, name: str) -> None:
     assert load("postane_account", ANSIBLE / "modules" / "postane_account.py").file_name(address) == name
+
+
+def test_domain_has_what_is_said_of_it(run: Run) -> None:
+    wishes = {"name": "example.org", "start": "move", "plan": "small", "dmarc": "reject", "keep": ["spf", "dkim"]}
+    dry = run("postane_domain", check=True, **wishes)
+    first = run("postane_domain", **wishes)
+    assert first["domain"]["state"] == "verified"
+    assert dry["diff"] == first["diff"]
+    assert 'dmarc: "reject"' in first["diff"]["after"]
+    assert 'keep: "dkim spf"' in first["diff"]["after"]
+    assert not run("postane_domain", **wishes)["changed"]
+    assert not run("postane_domain", check=True, **wishes)["changed"]
+    changed = run("postane_domain", check=True, name="example.org", dmarc="-")
+    assert changed["changed"]
+    assert not run("postane_domain", name="example.org", start="host")["changed"]
+
+
+def test_a_claim_to_anothers_domain_moves_nothing(run: Run) -> None:
+    run("postane_domain", name="example.org", tenant="bakery")
+    answer = run("postane_domain", name="example.org", tenant="thief", start="claim")
+    assert answer["failed"]
+    assert "_postane-challenge.example.org TXT" in answer["msg"]
+    assert run("postane_domain", name="example.org")["domain"]["tenant"] == "bakery"
+
+
+def test_domain_is_led_on_as_far_as_nothing_holds_it(run: Run, calls: list[str]) -> None:
+    run("postane_domain", name="example.org", start="move")
+    held = run("postane_domain", name="example.org", until="shadow")
+    assert (held["changed"], held["steps"], held["domain"]["state"]) == (False, [], "verified")
+    assert "account" in held["holds"]
+    run("postane_account", address="ayse@example.org")
+    calls.clear()
+    dry = run("postane_domain", check=True, name="example.org", until="shadow")
+    assert (dry["changed"], dry["steps"], dry["domain"]["state"]) == (True, ["shadow"], "shadow")
+    assert run("postane_domain", name="example.org")["domain"]["state"] == "verified"
+    short = run("postane_domain", name="example.org", until="verified")
+    assert (short["changed"], short["holds"]) == (False, "nothing holds it but your word: it would be shadow")
+    led = run("postane_domain", name="example.org", until="hardened")
+    assert (led["changed"], led["steps"], led["domain"]["state"]) == (True, ["shadow"], "shadow")
+    assert led["holds"]
+    assert not run("postane_domain", name="example.org", until="hardened")["changed"]
+
+
+ROWS = [
+    {"domain": "müze.example", "tenant": "museum", "admin": "info", "start": "move", "line": 2},
+    {"domain": "example.org", "keep": ["mx", "spf"], "ttl": 300},
+]
+
+
+def test_table_is_brought_in_once(run: Run, calls: list[str], tmp_path: Path) -> None:
+    dry = run("postane_domain_table", check=True, rows=ROWS)
+    assert (dry["changed"], dry["states"]) == (True, {"made": 2})
+    assert "xn--mze-hoa.example: taken in while its mail is elsewhere" in dry["diff"]["after"]
+    assert not (tmp_path / "initial-passwords").exists()
+    calls.clear()
+    made = run("postane_domain_table", rows=ROWS)
+    assert calls == ["domain import"]
+    assert (made["changed"], made["states"], made["domains"]) == (True, {"made": 2}, dry["domains"])
+    [file] = made["password_files"].values()
+    assert Path(file).read_text().strip() not in json.dumps(made)
+    again = run("postane_domain_table", rows=ROWS)
+    assert (again["changed"], again["states"], again["diff"]["after"]) == (False, {"unchanged": 2}, "")
+
+
+def test_table_with_a_bad_row(run: Run) -> None:
+    run("postane_domain", name="example.org", tenant="bakery")
+    rows = [{"domain": "example.org", "tenant": "thief"}, {"domain": "example.net"}]
+    answer = run("postane_domain_table", rows=rows)
+    assert answer["failed"]
+    assert answer["msg"].startswith("1 of 2 domains failed, the first: example.org: example.org is bakery's here")
+    assert answer["states"] == {"failed": 1, "made": 1}
+    refused = run("postane_domain_table", rows=[{"domain": "co.uk"}])
+    assert "standard input:2: column domain: 'co.uk' is a public suffix" in refused["msg"]
+
+
+def test_records_that_a_person_puts_in_are_told(run: Run, calls: list[str]) -> None:
+    assert run("postane_dns_plan", names=[])["states"] == {}
+    run("postane_domain", name="example.org", start="claim", tenant="bakery")
+    calls.clear()
+    for check in (False, True):
+        answer = run("postane_dns_plan", check=check, names=["example.org"])
+        assert not answer["changed"]
+        assert "is not known" in answer["left"]["example.org"][0]
+    assert calls == ["domain apply"] * 2
+
+
+def test_records_of_a_domain_that_is_not_hosted(run: Run) -> None:
+    answer = run("postane_dns_plan", names=["example.org"])
+    assert answer["failed"]
+    assert "example.org is not hosted here" in answer["msg"]
+
+
+def test_records_are_shown_as_a_difference(run: Run) -> None:
+    module = load("postane_dns_plan", ANSIBLE / "modules" / "postane_dns_plan.py")
+    record = {"name": "example.org", "ttl": 3600, "type": "MX", "data": "10 mail.example.org."}
+    base = {"domain": "example.org", "added": [record], "removed": [], "left": [], "error": ""}
+    found = [
+        {**base, "state": "would change"},
+        {**base, "state": "manual", "domain": "b.example", "left": ["two SPF records"]},
+        {**base, "state": "failed", "domain": "c.example", "error": "the API is down"},
+    ]
+    answer = module.summed_up(found)
+    assert answer["changed"]
+    assert answer["states"] == {"would change": 1, "manual": 1, "failed": 1}
+    assert answer["failed_domains"] == {"c.example": "the API is down"}
+    assert answer["left"]["b.example"] == [
+        "two SPF records",
+        "its records are put in by hand: postane domain letter b.example",
+    ]
+    assert module.lines(found, "added") == "example.org 3600 MX 10 mail.example.org.\n"
+
+
+def test_what_a_command_says_beside_its_progress(run: Run) -> None:
+    shared = sys.modules["ansible.module_utils.postane_command"]
+    assert shared.PROGRESS.fullmatch("bringing in: 100 of 1000 domains")
+    assert not shared.PROGRESS.fullmatch("postane: 3 of the domains are not hosted")
+    rows = [{"domain": "a.example", "keep": ["mx"], "ttl": None}, {"domain": "b.example", "x": 'a "b", c'}]
+    assert shared.table(rows) == 'domain,keep,ttl,x\na.example,mx,,\nb.example,,,"a ""b"", c"\n'
