@@ -1,11 +1,14 @@
-"""RAR archives, version 4 and 5: names and encryption, from their headers. What is in them is not unpacked."""
+"""RAR archives, version 4 and 5: names and encryption, from their headers. What is in them is not unpacked.
+
+An archive that goes on where its headers cannot be followed any more is unreadable, whatever was read before.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
 
-from postane.filters.content.archive import ENCRYPTED, Member
+from postane.filters.content.archive import ENCRYPTED, UNREADABLE, Member
 from postane.filters.content.budget import Budget, DamagedError
 from postane.filters.content.octets import Octets, find
 
@@ -25,7 +28,7 @@ def members(octets: Octets, budget: Budget) -> Iterator[Member]:
 
 def _old(octets: Octets, at: int, budget: Budget) -> Iterator[Member]:
     """Version 2.9 to 4: CRC, type, flags, size; then by the type."""
-    found = False
+    found = ended = False
     while at + 7 <= len(octets):
         budget.step()
         _, kind, flags, size = struct.unpack("<HBHH", octets[at : at + 7])
@@ -37,7 +40,7 @@ def _old(octets: Octets, at: int, budget: Budget) -> Iterator[Member]:
             yield Member(marks=frozenset((ENCRYPTED,)))
             return
         if kind == 0x7B:
-            found = True
+            found = ended = True
             break
         if kind == 0x74 and len(head) >= 32:
             budget.member()
@@ -54,6 +57,8 @@ def _old(octets: Octets, at: int, budget: Budget) -> Iterator[Member]:
         at += size + data
     if not found:
         raise DamagedError("no file in it")
+    if not ended and at != len(octets):
+        yield Member(marks=frozenset((UNREADABLE,)))
 
 
 def _unicode(name: bytes) -> tuple[bytes, ...]:
@@ -87,13 +92,15 @@ def _unicode(name: bytes) -> tuple[bytes, ...]:
 
 def _new(octets: Octets, at: int, budget: Budget) -> Iterator[Member]:
     """Version 5: CRC, then numbers of 7 bits an octet: size, type, flags, …"""
-    found = False
+    found = ended = False
     while at + 7 <= len(octets):
         budget.step()
         head = octets[at + 4 : at + 4 + _HEADER]
         try:
             size, place = _number(head, 0)
             end = place + size
+            if end > _HEADER:
+                break
             kind, place = _number(head, place)
             flags, place = _number(head, place)
             _, place = _number(head, place) if flags & 1 else (0, place)
@@ -102,7 +109,7 @@ def _new(octets: Octets, at: int, budget: Budget) -> Iterator[Member]:
                 yield Member(marks=frozenset((ENCRYPTED,)))
                 return
             if kind == 5:
-                found = True
+                found = ended = True
                 break
             if kind == 2:
                 budget.member()
@@ -115,6 +122,8 @@ def _new(octets: Octets, at: int, budget: Budget) -> Iterator[Member]:
         at += 4 + end + data
     if not found:
         raise DamagedError("no file in it")
+    if not ended and at != len(octets):
+        yield Member(marks=frozenset((UNREADABLE,)))
 
 
 def _file(head: bytes, at: int, flags: int, size: int, budget: Budget) -> Member:

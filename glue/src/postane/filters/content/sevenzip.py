@@ -7,11 +7,13 @@ Source: 7zFormat.txt of the LZMA SDK.
 from __future__ import annotations
 
 import lzma
+import re
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
-from postane.filters.content.archive import ENCRYPTED, Member
+from postane.filters.content.archive import ENCRYPTED, UNREADABLE, Member
 from postane.filters.content.budget import BoundError, Budget, DamagedError
 from postane.filters.content.octets import Octets, find
 
@@ -21,6 +23,7 @@ _LZMA, _LZMA2 = b"\x03\x01\x01", b"\x21"
 _HEADER = 8_000_000  # octets, packed or not
 _DICTIONARY = 64 * 1024 * 1024
 _NAMES = 0x11
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
 
 
 def members(octets: Octets, budget: Budget) -> Iterator[Member]:
@@ -49,13 +52,14 @@ def members(octets: Octets, budget: Budget) -> Iterator[Member]:
     if header[:1] != b"\x01":
         raise DamagedError("a header that is not known")
     marks = frozenset((ENCRYPTED,)) if _AES in header else frozenset()
-    names = _names(header)
-    if marks and not names:
-        yield Member(marks=marks)
-    for name in names:
+    found = False
+    for name in _names(header, budget):
+        found = True
         budget.member()
         budget.named(len(name))
         yield Member((name,), marks)
+    if not found and len(header) > 2:  # more than "begins" and "ends"
+        yield Member(marks=marks or frozenset((UNREADABLE,)))
 
 
 def _unpacked(octets: Octets, base: int, header: bytes) -> bytes:
@@ -107,24 +111,26 @@ def _coder(codec: bytes, properties: bytes) -> dict[str, Any]:
     raise DamagedError("a header in a coding that is not known")
 
 
-def _names(header: bytes) -> list[bytes]:
-    """The property of names: its number, a size, "not external", and text in UTF-16, each name with a NUL."""
+def _names(header: bytes, budget: Budget) -> Iterator[bytes]:
+    """The property of names: its number, a size, "not external", and text in UTF-16, each name with a NUL.
+
+    All that may be one, since something before it may be made to look so. Raises BoundError.
+    """
     at = header.find(_NAMES)
     while at >= 0:
+        budget.step()
         try:
             size, start = _number(header, at + 1)
         except IndexError:
-            break
-        text = header[start + 1 : start + size]
-        if size > 2 and size % 2 and start + size <= len(header) and header[start] == 0 and text[-2:] == b"\0\0":
-            try:
-                found = text.decode("utf-16-le").split("\0")[:-1]
-            except UnicodeDecodeError:
-                found = []
-            if found and all(name and name.isprintable() for name in found):
-                return [name.encode() for name in found]
+            return
+        end = start + size
+        if 2 < size <= len(header) - start and size % 2 and header[start] == 0 and header[end - 2 : end] == b"\0\0":
+            budget.step(1 + size // 4096)
+            with suppress(UnicodeDecodeError):
+                found = header[start + 1 : end].decode("utf-16-le").split("\0")[:-1]
+                if all(name and not _CONTROL.search(name) for name in found):
+                    yield from (name.encode() for name in found)
         at = header.find(_NAMES, at + 1)
-    return []
 
 
 def _number(octets: bytes, at: int) -> tuple[int, int]:

@@ -111,6 +111,27 @@ def test_what_cannot_be_read(octets: bytes) -> None:
         read(octets)
 
 
+LONG = number(300) + number(1) + bytes(300)
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        OLD + OLD_MAIN + old_file(b"a.txt") + old_block(0x60, 0, b"") + old_file(b"evil.exe") + OLD_END,
+        OLD + OLD_MAIN + old_file(b"a.txt") + struct.pack("<HBHH", 0, 0x74, 0, 3) + old_file(b"evil.exe"),
+        (OLD + OLD_MAIN + old_file(b"a.txt"))[:-2],
+        NEW + NEW_MAIN + new_file(b"a.txt") + bytes(4) + b"\xff" * 12 + new_file(b"evil.exe") + NEW_END,
+        NEW + NEW_MAIN + new_file(b"a.txt") + bytes(8) + new_file(b"evil.exe") + NEW_END,
+        NEW + NEW_MAIN + new_file(b"a.txt") + new_file(b"evil.exe", LONG * 300 + ENCRYPTION) + NEW_END,
+        (NEW + NEW_MAIN + new_file(b"a.txt"))[:-2],
+    ],
+)
+def test_an_archive_that_goes_on_where_it_cannot_be_followed_is_unreadable(octets: bytes) -> None:
+    *_, last = read(octets)
+    assert (last.names, last.marks) == ((), frozenset({"unreadable"}))
+    assert read(octets)[0].names == (b"a.txt",)
+
+
 def test_bounds() -> None:
     with pytest.raises(BoundError):
         read(OLD + OLD_MAIN + old_file(b"x") * 50, members=20)

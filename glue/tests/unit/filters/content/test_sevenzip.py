@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import struct
+import time
 
 import pytest
 from hypothesis import given
@@ -54,6 +56,44 @@ def test_encrypted() -> None:
 def test_what_cannot_be_read(octets: bytes) -> None:
     with pytest.raises(DamagedError):
         read(octets)
+
+
+def archive(header: bytes) -> bytes:
+    """One whose header is not packed."""
+    return b"7z\xbc\xaf\x27\x1c\0\4" + bytes(4) + struct.pack("<QQI", 0, len(header), 0) + header
+
+
+def names(*several: str) -> bytes:
+    """The property of names."""
+    text = "".join(f"{name}\0" for name in several).encode("utf-16-le")
+    return b"\x11" + bytes((len(text) + 1,)) + b"\0" + text
+
+
+def test_names_that_play_tricks() -> None:
+    turned = "exe\u202efdp.scr"
+    (member,) = read(archive(b"\1\5\1" + names(turned) + b"\0\0"))
+    assert member.names == (turned.encode(),)
+    # What looks like names and is not does not hide them.
+    said = read(archive(b"\1\5\1\x19\x20" + names("harmless.txt") + names("evil.exe") + b"\0\0"))
+    assert {name for member in said for name in member.names} == {b"harmless.txt", b"evil.exe"}
+
+
+@pytest.mark.parametrize("header", [b"\1\5\1\0\0", b"\1\5\1" + names("a\nb.exe") + b"\0\0", b"\1" + bytes(40)])
+def test_an_archive_whose_names_are_not_found_is_unreadable(header: bytes) -> None:
+    (member,) = read(archive(header))
+    assert (member.names, member.marks) == ((), frozenset({"unreadable"}))
+
+
+def test_an_empty_archive() -> None:
+    assert read(archive(b"")) == []
+    assert read(archive(b"\1\0")) == []
+
+
+def test_a_header_full_of_beginnings_costs_no_more_than_its_time() -> None:
+    begun = time.process_time()
+    with contextlib.suppress(BoundError):
+        read(archive(b"\1" + b"\x11\xc0\xfd\xff\0" * 100_000 + b"\0\0" * 40_000), seconds=0.5)
+    assert time.process_time() - begun < 5
 
 
 def test_bounds() -> None:
