@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from sqlalchemy import func, select
 
 from postane.admin import audit, domain, domain_facts, domain_plan, metrics
 from postane.admin.domain_drift import Watch
@@ -27,6 +28,7 @@ from postane.config.model import Config, Dns, DnsTarget, Domains, Tls
 from postane.core.errors import ConflictError, NotFoundError
 from postane.domains.kinds import Kind
 from postane.spool.view import SpoolView
+from postane.storage.schema import DriftFinding, DriftLook
 from support.authority import Server, serve, stop
 from support.dns import NameServer, name_server
 from support.knot import KNOTD, SECRET, RunningKnot, change, free_port, knotc, running
@@ -156,6 +158,10 @@ def test_what_is_ours_and_was_taken_away_is_seen_and_put_back(net: Net, tmp_path
     assert (note.who, note.scope, len(note.detail["records"])) == ("op", "shop.test", 2)
     net.now += 100
     assert watch.look(["shop.test"], repair=True).repaired == []
+    # With the domain goes what is kept of it.
+    domain.remove(site, "shop.test", force=True)
+    with site.database.session() as session:
+        assert [session.scalar(select(func.count()).select_from(one)) for one in (DriftFinding, DriftLook)] == [0, 0]
 
 
 def test_a_repair_may_be_unwanted_by_host_and_by_domain_and_is_given_up_where_somebody_insists(
