@@ -31,7 +31,7 @@ import structlog
 from postane.bounce.notices import DsnNotices
 from postane.config.model import Queue, Spool
 from postane.core.address import Address
-from postane.core.ports import Resolved
+from postane.core.ports import Mailbox, Resolved
 from postane.delivery.maildir import MaildirTransport
 from postane.delivery.router import Router
 from postane.observe.log import configure
@@ -40,7 +40,6 @@ from postane.spool.view import SpoolView
 from support import trace
 from support.dev import Dev, digest, message
 from support.disk import need
-from support.queue import any_mailbox
 from support.strict import StrictDisk
 from support.tuned import RUN, Tuned
 
@@ -134,12 +133,18 @@ async def _nobody(address: Address) -> Resolved:
     raise AssertionError(f"a notice for {address}")
 
 
+async def _mailbox(address: str) -> Mailbox:
+    """As `postane dev` has made them, one after the other."""
+    local, _, domain = address.rpartition("@")
+    return Mailbox(1 + int(local.removeprefix("user")), f"{domain}/{local}", 0.0)
+
+
 async def _deliver(folder: Path) -> None:
     """As the queue process does after a start: recovers the spool and works until nothing is owed to anybody."""
     view = SpoolView(folder / "spool", Spool(**_SPOOL))
-    transport = MaildirTransport(folder / "vmail", "mail.demo.test", any_mailbox)
+    transport = MaildirTransport(folder / "vmail", "mail.demo.test", _mailbox)
     routes = Router(transport, transport, "")
-    notices = DsnNotices("mail.demo.test", _nobody, any_mailbox, time.time)
+    notices = DsnNotices("mail.demo.test", _nobody, _mailbox, time.time)
     runner = QueueRunner(view, routes, notices, Queue(concurrency_local=500))
     running = asyncio.create_task(runner.run())
     end = time.monotonic() + 10
