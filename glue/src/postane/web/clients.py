@@ -37,7 +37,7 @@ Asking = Request[Any, Any, Any]
 Answer = Response[bytes]
 
 _XML = "application/xml; charset=utf-8"
-_TEXT = "text/plain; charset=utf-8"
+_TEXT = "text/plain"  # the framework puts the charset behind all that is text
 _JSON = "application/json"
 
 _KEEP = {"Cache-Control": "max-age=300", "X-Content-Type-Options": "nosniff"}
@@ -182,7 +182,7 @@ def _none() -> Answer:
 
 
 def _pox(body: bytes) -> Answer:
-    return Response(body, media_type="text/xml; charset=utf-8", headers=_KEEP_NOT)
+    return Response(body, media_type="text/xml", headers=_KEEP_NOT)
 
 
 def _json(value: object) -> bytes:

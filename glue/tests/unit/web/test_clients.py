@@ -300,6 +300,13 @@ def test_what_is_not_served_gets_one_answer(world: World, path: str, host: str) 
     assert answers.pop()[:2] == (404, b"not found\n")
 
 
+def test_a_charset_is_told_once(world: World) -> None:
+    answers = [world.outlook("x@demo.test"), world.outlook("x@far.test"), world.get("/.well-known/security.txt")]
+    answers.append(world.get("/mail/config-v1.1.xml?emailaddress=x@demo.test"))
+    kinds = [one.headers["content-type"] for one in answers]
+    assert kinds == [f"{kind}; charset=utf-8" for kind in ("text/xml", "text/plain", "text/plain", "application/xml")]
+
+
 def test_outlook_hears_nothing_of_others(world: World) -> None:
     for address in ("x@far.test", "x@off.test", "x", "", "x@demo.test@far.test"):
         answer = world.outlook(address)
