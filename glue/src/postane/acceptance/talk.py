@@ -137,8 +137,8 @@ class Smtp(Talk):
         for _ in range(200):
             line = self.line()
             texts.append(line[4:])
-            self.note(line)
             if line[3:4] != "-":
+                self.note(f"{line[:4]}{' | '.join(texts)}")
                 return Reply(int(line[:3]) if line[:3].isdigit() else 599, " ".join(texts))
         raise FailedError("said", said="a reply without end")
 
@@ -201,7 +201,7 @@ class Imap(Talk):
             if line.startswith("+") and answer:
                 self.say(answer, "…")
                 continue
-            if not literals:
+            if line.startswith((f"{tag} ", "* BYE", "* SEARCH")) or line.endswith(" EXISTS"):
                 self.note(line)
             if line.startswith(f"{tag} "):
                 if not line.startswith(f"{tag} OK"):
@@ -306,10 +306,11 @@ class Sieve(Talk):
             line = self.line()
             while match := _LITERAL.search(line):
                 line = line[: match.start()] + self.octets(int(match[1])).decode("utf-8", "replace") + self.line()
-            self.note(line)
             if line.startswith("OK"):
+                self.note("; ".join([*lines, line]))
                 return lines
             if line.startswith(("NO", "BYE")):
+                self.note(line)
                 raise FailedError("refused", command=command, said=line)
             lines.append(line)
         raise FailedError("said", said="an answer without end")
