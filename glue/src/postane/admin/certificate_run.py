@@ -23,7 +23,7 @@ from postane.dns.resolver import Resolver
 from postane.tls import request, schedule, summary
 from postane.tls.acme import Authority, NamesRefusedError, Place, Proof, RateLimitedError
 from postane.tls.ledger import Fault, Ledger
-from postane.tls.names import Chosen, Leads, choose
+from postane.tls.names import UNKNOWN, Chosen, Leads, choose
 from postane.tls.schedule import PRESSING, Limits, Reason, Turn, judge
 from postane.tls.store import Held, Store
 
@@ -77,7 +77,6 @@ class _Run:
                 turn.reason.value,
                 self._chosen[turn.name].names,
                 dict(self._chosen[turn.name].left_out),
-                turn.at,
             )
             if turn.reason is not Reason.GOOD and turn.at <= now
             else self._quiet(turn)
@@ -143,7 +142,10 @@ class _Run:
             turn = judge(standing(domain, held, record, more=bool(chosen.more)), now, asked=asked)
             if not chosen.names and not chosen.left_out:  # all its names are the host's own
                 return Turn(domain, Reason.GOOD, 0.0)
-            return turn if chosen.names else Turn(domain, Reason.GOOD, record.look_at, held=_NOBODY)
+            if chosen.names:
+                return turn
+            held_by = UNKNOWN if set(chosen.left_out.values()) == {UNKNOWN} else _NOBODY
+            return Turn(domain, Reason.GOOD, record.look_at, held=held_by)
 
         found = await asyncio.gather(*map(one, domains))
         settings = self.site.config.certificates
@@ -168,7 +170,7 @@ class _Run:
         chosen = choose(leads, held.names if held else (), failing, ends_soon=soon, wildcard=wildcard)
         if not self._staging:
             record.left_out, record.wanted = dict(chosen.left_out), list(chosen.names)
-            record.looks += 1
+            record.looks = 0 if UNKNOWN in chosen.left_out.values() else record.looks + 1
             record.look_at = schedule.next_look(record.looks, now, held=held is not None)
         return chosen
 

@@ -30,9 +30,9 @@ class Fault(Struct, omit_defaults=True):
 
 
 class Record(Struct, omit_defaults=True):
-    """Of one domain. `names` are the service names that its certificate serves; at the last look `wanted` were those that
-    it was to have, and `left_out` says why not others. `directory` is who issued it. `look_at`: when to see again where
-    its names lead; `advice_at`: when to ask for advice.
+    """Of one domain. `names`: the service names that its certificate serves; `wanted`: those that it was to have at the
+    last look, and `left_out` why not others; `directory`: who issued it; `look_at`: when to see again where its names
+    lead; `advice_at`: when to ask for advice.
     """
 
     names: list[str] = []

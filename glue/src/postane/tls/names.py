@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+UNKNOWN = "it is not known now where it leads"
+
 
 class Leads(Enum):
     """Whether a name's addresses are those of this host."""
@@ -51,7 +53,7 @@ def choose(
         if where is Leads.ELSEWHERE:
             left_out[name] = "does not lead to this host"
         elif where is Leads.UNKNOWN and not covers(name, held):
-            left_out[name] = "it is not known now where it leads"
+            left_out[name] = UNKNOWN
         elif wildcard:
             names = [wildcard]
         elif name in failing and (ends_soon or not covers(name, held)):
