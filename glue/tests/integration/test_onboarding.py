@@ -133,7 +133,7 @@ def test_in_the_shadow_records_let_us_send_and_lead_nobody_here(customer: Custom
     domain, keeper = customer.domain, customer.keeper
     assert keeper.at(domain, "MX") == [f"10 {OLD_HOST}."]
     spf = [text for text in keeper.at(domain, "TXT") if text.startswith('"v=spf1')]
-    assert spf == [f'"v=spf1 a:{customer.site.name} mx ip4:192.0.2.10 ~all"'], spf
+    assert spf == [f'"v=spf1 mx ip4:192.0.2.10 a:{customer.site.name} ~all"'], spf
     names = {line.split(" ")[0] for line in keeper.records()}
     assert len([name for name in names if name.endswith(f"._domainkey.{domain}")]) == 3
     assert not names & {f"_dmarc.{domain}", f"mta-sts.{domain}", f"autoconfig.{domain}"}
