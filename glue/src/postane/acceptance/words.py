@@ -205,7 +205,7 @@ _TR = {
     "page.took": "Süre",
     "page.result": "Sonuç",
     "page.check": "Denetim",
-    "page.time": "Zaman",
+    "page.time": "Süre",
     "page.evidence": "Kanıtlar",
     "page.evidence.note": "Sunucuların söyledikleri, geldiği gibi. Parolalar çıkarılmıştır.",
     "page.signature": "İmza",
