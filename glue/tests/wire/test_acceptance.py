@@ -163,6 +163,16 @@ def test_records_that_are_not_as_they_should_be(world: World) -> None:
     }
 
 
+def test_a_domain_without_an_mx(world: World) -> None:
+    """What hangs on it fails, and nothing else."""
+    with world.records({(D, "MX"): []}):
+        del world.dns.records[D, "MX"]
+        _, checks = world.run()
+    # Its SPF says mx; of a domain without one the address is asked for, and this one has none.
+    assert reasons(checks, "fail") == FAILED | {"mail.in": "no_address", "name.mx": "no_record", "name.spf": "spf"}
+    assert set(reasons(checks, "pass")) == PASSED - {"mail.in", "name.mx", "name.spf"}
+
+
 def test_dane_by_a_resolver_that_checks_signatures(world: World) -> None:
     world.dns.authentic = True
     try:

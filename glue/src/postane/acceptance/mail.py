@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from postane.acceptance.result import Case, FailedError, SkippedError
 from postane.acceptance.subject import ARRIVE, ECHO, GTUBE, Sent, Subject, new_token
 from postane.acceptance.talk import RefusedError, Reply, Sieve, Smtp
 from postane.clients.model import Service
+from postane.core.errors import PostaneError
 from postane.filters.auth import dkim as signatures
 from postane.filters.auth.authenticate import authenticate
 from postane.filters.auth.message import Message, read
@@ -43,7 +45,7 @@ class Mail:
 
     async def arrives(self, case: Case) -> None:
         """From a stranger to the domain's MX, into the mailbox."""
-        await self._from_stranger(case, self._subject.account)
+        await self._from_stranger(case, self._subject.account, await self._mx() or self._subject.domain)
 
     async def by_alias(self, case: Case) -> None:
         """To the alias; its mailbox is another address."""
@@ -140,7 +142,7 @@ class Mail:
     async def sender_is_held(self, case: Case) -> None:
         """Who is logged in cannot write as somebody else."""
         service = self._submission()
-        other = f"postmaster@{self._subject.domain}"
+        other = self._subject.copy  # postmaster@ may lead to this very account, where there is no other
 
         def does(smtp: Smtp) -> Reply:
             reply = smtp.ask(f"MAIL FROM:<{other}>")
@@ -214,9 +216,9 @@ class Mail:
 
     # -- what they share ------------------------------------------------------------------------------------------
 
-    async def _from_stranger(self, case: Case, to: str) -> Arrived:
+    async def _from_stranger(self, case: Case, to: str, host: str = "") -> Arrived:
         token = new_token()
-        await self._knock(case, lambda smtp: self._deliver(smtp, token, to))
+        await self._knock(case, lambda smtp: self._deliver(smtp, token, to), host)
         return await self._arrived(case, token, ARRIVE)
 
     async def _refused(self, case: Case, to: str, otherwise: str) -> None:
@@ -232,9 +234,14 @@ class Mail:
         if reply.code < 500:
             raise FailedError("refused", command="RCPT", said=reply)
 
-    async def _knock(self, case: Case, does: Callable[[Smtp], R]) -> R:
-        """At the domain's MX. Who is asked to come again does."""
-        host = await self._door()
+    async def _knock(self, case: Case, does: Callable[[Smtp], R], host: str = "") -> R:
+        """At the domain's MX, or at the host itself where none is found: that is told by the check of the MX, and hides
+        no other. Who is asked to come again does.
+        """
+        if not host:
+            with suppress(PostaneError):
+                host = await self._mx()
+        host = host or self._subject.host
         for pause in (*_AGAIN, 0.0):
             try:
                 return await self._by(case, host, self._subject.mail_port, "", does)
@@ -244,12 +251,12 @@ class Mail:
             await asyncio.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
-    async def _door(self) -> str:
-        """Where the world brings the domain's mail; the host itself for one whose mail is still elsewhere."""
+    async def _mx(self) -> str:
+        """Where the world brings the domain's mail, "" without MX; the host for one whose mail is still elsewhere."""
         if not self._subject.led_here:
             return self._subject.host
         found = await self._net.resolver.mail_hosts(self._subject.domain)
-        return found[0].name if found and found[0].name else self._subject.domain
+        return found[0].name if found else ""
 
     async def _submit(self, case: Case, service: Service, does: Callable[[Smtp], R]) -> R:
         subject = self._subject

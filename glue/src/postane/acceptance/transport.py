@@ -21,6 +21,7 @@ from postane.acceptance.result import Case, FailedError, SkippedError
 from postane.acceptance.subject import Subject
 from postane.acceptance.talk import Secured, Talk, any_certificate
 from postane.clients.mta_sts import LABEL, PATH
+from postane.core.errors import PostaneError
 
 _MOST_LINES = 200
 _SOON = 7.0  # days before its end at which a certificate should long have been renewed
@@ -126,9 +127,14 @@ class Transport:
                 raise FailedError("untrusted", said=shown.trouble)
 
     async def _mx(self) -> list[str]:
+        """The host itself where none is found, which the check of the MX tells."""
         if not self._subject.led_here:
             return [self._subject.host]
-        return [one.name for one in await self._net.resolver.mail_hosts(self._subject.domain)] or [self._subject.domain]
+        try:
+            found = await self._net.resolver.mail_hosts(self._subject.domain)
+        except PostaneError:
+            found = ()
+        return [one.name for one in found] or [self._subject.host]
 
     async def _shown(self, host: str, port: int, before: str) -> Shown:
         """Up to three connections: with the system's authorities, with ours too, and with no judgement at all."""
