@@ -10,6 +10,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -191,7 +192,7 @@ def test_its_names_get_a_certificate_that_is_shown_without_a_restart(customer: C
     assert good(465, name)
     assert good(443, f"autoconfig.{customer.domain}")
     for port in (993, 995):  # Dovecot is reloaded, once for all that change together
-        until(lambda port=port: good(port, name), f"the certificate at port {port}")
+        until(partial(good, port, name), f"the certificate at port {port}")
     assert site.run("systemctl show --property=ExecMainStartTimestamp postane-smtpd nginx dovecot") == started
 
 

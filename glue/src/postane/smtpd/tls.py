@@ -20,7 +20,7 @@ from postane.tls.layout import CHAIN, FOLDER, KEY, version_of
 
 log = structlog.get_logger("smtpd")
 
-_KEPT = 1000  # contexts of domains in memory, 25 KiB each
+_KEPT = 1000  # contexts of domains in memory, 10 KiB each
 
 
 def make_context(settings: Tls, state: Path | None = None) -> ssl.SSLContext | None:

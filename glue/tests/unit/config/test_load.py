@@ -62,6 +62,14 @@ GOOD = "host: mail.example.org\n"
         (GOOD + "delivery:\n  lmtp: dovecot\n", "f.yml:3: delivery.lmtp: 'dovecot' is neither"),
         (GOOD + "delivery:\n  smarthost: relay.example\n", "f.yml:3: delivery.smarthost: 'relay.example' is not host:"),
         (GOOD + "dns:\n  addresses: [mail.example]\n", "f.yml:3: dns.addresses: 'mail.example' is not an IP"),
+        (
+            GOOD + "certificates:\n  directory: http://a\n",
+            "f.yml:3: certificates.directory: 'http://a' is not an https",
+        ),
+        (GOOD + "certificates:\n  ca_bundle: ca.pem\n", "f.yml:3: certificates.ca_bundle: 'ca.pem' is not a path"),
+        (GOOD + "certificates:\n  account_email: me\n", "f.yml:3: certificates.account_email: 'me' is not an address"),
+        (GOOD + "certificates:\n  names: [a.b]\n", "f.yml:3: certificates.names"),
+        (GOOD + "certificates:\n  challenge: tls\n", "f.yml:3: certificates.challenge: not a choice: 'tls'"),
         (GOOD + "api:\n  listen: '8025'\n", "f.yml:3: api.listen: '8025' is not address:port"),
     ],
 )

@@ -50,6 +50,17 @@ def test_typed_answers() -> None:
     asked(test)
 
 
+def test_where_an_alias_leads_one_step() -> None:
+    async def test(server: NameServer, resolver: Resolver) -> None:
+        server.add("_acme-challenge.a.test", "CNAME", "B.provider.test.")
+        server.add("plain.a.test", "A", "192.0.2.1")
+        assert await resolver.alias("_acme-challenge.a.test") == "b.provider.test"
+        assert await resolver.alias("plain.a.test") == ""
+        assert await resolver.alias("nothing.a.test") == ""
+
+    asked(test)
+
+
 def test_no_such_name() -> None:
     async def test(server: NameServer, resolver: Resolver) -> None:
         server.add("x.test", "A", "192.0.2.1")
