@@ -86,9 +86,8 @@ class _Run:
     async def carry_out(self, domains: Sequence[str], asked: bool, told: Told) -> list[Done]:
         notes = await self._proofs.clean()
         if not self._staging:
-            for domain in domains:
-                if (held := self._store.read(domain)) is not None:
-                    self._store.settle(domain, self._ledger.of(domain).names or _plain(held))
+            held = {domain: one for domain in domains if (one := self._store.read(domain)) is not None}
+            self._store.settle({domain: self._ledger.of(domain).names or _plain(one) for domain, one in held.items()})
             if not asked:
                 self._forget(domains)
         common = self._ledger.common
@@ -96,8 +95,8 @@ class _Run:
             rests = min(common.resting_until, time.time() + 7 * schedule.DAY)
             common.resting_until = rests
             self._away = TemporaryError(f"{common.why}; it is left alone until {_clock(rests)}")
-        turns = await self._turns(domains, asked)
         await self._advise(domains)
+        turns = await self._turns(domains, asked)
         todo = [turn for turn in turns if turn.reason is not Reason.GOOD and turn.at <= time.time()]
         done = {turn.name: self._quiet(turn) for turn in turns if turn not in todo}
         waiting = list(reversed(todo))

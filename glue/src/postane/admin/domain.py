@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from postane.admin import audit, mailboxes
+from postane.admin import audit, certificates, mailboxes
 from postane.admin.names import domain_name, own_domain
 from postane.admin.site import Change, Site, hosted_domain
 from postane.admin.tenant import tenant_name
@@ -114,6 +114,7 @@ def remove(site: Site, name: str, *, force: bool = False, who: str = "", why: st
         session.delete(domain)
     # The rows are gone for good before the keys are: a crash in between leaves files that nobody uses.
     shutil.rmtree(folder_of(site.config.state, key), ignore_errors=True)
+    certificates.forget(site, key)
     return Change(True, view)
 
 

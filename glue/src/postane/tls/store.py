@@ -17,7 +17,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
@@ -127,23 +127,23 @@ class Store:
         sync_folder(kept)
         before = (kept / _CURRENT).resolve().name
         self._link(kept / _CURRENT, version.name)
-        self._point(domain, names)
+        self._point({domain: names}, self._links(domain))
         for old in kept.iterdir():
             if old.is_dir() and not old.is_symlink() and old.name not in (version.name, before):
                 shutil.rmtree(old, ignore_errors=True)
         self._tell()
         return held_at(version)
 
-    def settle(self, domain: str, names: Sequence[str]) -> None:
-        """Ends what a run that was killed had begun: each of these names, and no other, leads to the certificate."""
-        if self._point(domain, names):
+    def settle(self, domains: Mapping[str, Sequence[str]]) -> None:
+        """Ends what a run that was killed had begun: to each of these certificates lead just these names."""
+        if self._point(domains, self._links()):
             self._tell()
 
     def forget(self, domain: str) -> bool:
         """Removes all of a domain; False if there was nothing."""
         kept = self._kept(domain)
         there = kept.exists()
-        self._point(domain, ())
+        self._point({domain: ()}, self._links(domain))
         shutil.rmtree(kept, ignore_errors=True)
         if there:
             self._tell()
@@ -158,19 +158,27 @@ class Store:
                     found[one.name] = one.resolve()
         return found
 
-    def _point(self, domain: str, names: Sequence[str]) -> bool:
-        target = f"{_KEPT}/{domain}/{_CURRENT}"
+    def _links(self, domain: str = "") -> dict[str, str]:
+        """Where names lead: all, or those in a domain. Service names lie in their domain."""
+        found = {}
+        with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
+            for one in entries:
+                if one.name[0] != "." and one.name.endswith(domain) and one.is_symlink():
+                    found[one.name] = os.readlink(one)  # noqa: PTH115 (of thousands)
+        return found
+
+    def _point(self, domains: Mapping[str, Sequence[str]], links: Mapping[str, str]) -> bool:
         changed = False
-        for name in names:
-            link = self.folder / _checked(name)
-            if not link.is_symlink() or str(link.readlink()) != target:
-                self._link(link, target)
-                changed = True
-        with suppress(FileNotFoundError):
-            for one in self.folder.iterdir():
-                if one.is_symlink() and one.name not in names and str(one.readlink()) == target:
-                    one.unlink()
+        wanted = {_target(domain): frozenset(names) for domain, names in domains.items()}
+        for target, names in wanted.items():
+            for name in sorted(names):
+                if links.get(_checked(name)) != target:
+                    self._link(self.folder / name, target)
                     changed = True
+        for name, target in links.items():
+            if name not in wanted.get(target, (name,)):
+                (self.folder / name).unlink(missing_ok=True)
+                changed = True
         return changed
 
     def _link(self, place: Path, target: str) -> None:
@@ -233,6 +241,10 @@ def held_of(certificate: x509.Certificate, folder: Path) -> Held:
         folder,
         certificate.public_bytes(Encoding.PEM),
     )
+
+
+def _target(domain: str) -> str:
+    return f"{_KEPT}/{domain}/{_CURRENT}"
 
 
 def _checked(name: str) -> str:

@@ -27,7 +27,9 @@ from postane.core.errors import ConfigError, NotFoundError, TemporaryError
 from postane.dns.knot import Knot
 from postane.dns.records import Plan, Record
 from postane.storage.schema import Domain
+from postane.tls.acme import Authority
 from postane.tls.ledger import Ledger
+from postane.tls.schedule import Window
 from postane.tls.store import Store
 from support import pebble
 from support.dns import NameServer, name_server
@@ -277,7 +279,9 @@ def test_a_trial_with_the_staging_authority_leaves_nothing_behind(
     assert list(authority.webroot.iterdir()) == []
 
 
-def test_only_domains_that_are_somebodys_here_are_asked_for(site: Site, world: tuple[NameServer, str]) -> None:
+def test_only_domains_that_are_somebodys_here_are_asked_for(
+    site: Site, world: tuple[NameServer, str], tmp_path: Path
+) -> None:
     leads_here(world[0], "mail.claim.test", "mail.mine.test")
     domain.add(site, "mine.test")
     domain.add(site, "claim.test")
@@ -288,12 +292,39 @@ def test_only_domains_that_are_somebodys_here_are_asked_for(site: Site, world: t
         certificates.renew(site, ["claim.test"])
     with pytest.raises(NotFoundError, match="not hosted here"):
         certificates.renew(site, ["nobody.test"])
-    # One that has left keeps its certificate until that has ended: nobody's service is taken away.
+    # What somebody removes goes at once; a row that is missing for whatever reason costs nothing that works.
+    store = Store(Path(site.config.state))
+    assert "mail.mine.test" in store.places()
     domain.remove(site, "mine.test")
+    assert store.domains() == []
+    with site.database.change() as session:
+        session.execute(update(Domain).where(Domain.name == "claim.test").values(state="removed"))
+    held = put_old(site, tmp_path, "claim.test", "mail.claim.test", age=1)
+    ended = put_old(site, tmp_path, "gone.test", "mail.gone.test", age=95)
+    assert held != ended
     assert certificates.renew(site, None) == []
-    assert serial(site, "mine.test")
-    assert certificates.forget(site, "mine.test")
-    assert not serial(site, "mine.test")
+    assert store.domains() == ["claim.test"]
+
+
+def test_an_authority_that_wants_a_certificate_back_is_followed_in_the_same_run(
+    site: Site, world: tuple[NameServer, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pebble gives no advice: so the authority's word alone is ours, the rest is real."""
+    leads_here(world[0], "mail.ari.test")
+    domain.add(site, "ari.test")
+    assert one(certificates.renew(site, None)).state == "issued"
+    before, asked = serial(site, "ari.test"), []
+
+    def advice(_: Authority, pem: bytes) -> tuple[Window, float]:
+        asked.append(x509.load_pem_x509_certificate(pem).serial_number)
+        return Window(time.time() - 7200, time.time() - 3600), 6 * 3600.0
+
+    monkeypatch.setattr(Authority, "advice", advice)
+    done = one(certificates.renew(site, None))
+    assert (done.state, done.reason) == ("issued", "advised")
+    assert asked == [int(before, 16)]
+    monkeypatch.setattr(Authority, "advice", lambda *_: (None, float("inf")))
+    assert one(certificates.renew(site, None)).state == "good"
 
 
 def test_a_domain_of_which_no_name_leads_here_is_looked_at_now_and_then(

@@ -103,7 +103,7 @@ def test_whoever_is_killed_at_any_step_leaves_a_whole_certificate(
         assert version is not None
         assert held_at(version).serial in (old.serial, found.serial)
     again = store.put("a.test", NAMES, chain, key)
-    store.settle("a.test", NAMES)
+    store.settle({"a.test": NAMES})
     assert set(store.places().values()) == {again.folder}
     leftovers = [one.name for one in again.folder.parent.iterdir() if one.name.startswith(".new-")]
     assert [one for one in leftovers if (again.folder.parent / one).is_dir()] == []
@@ -156,6 +156,20 @@ def test_what_is_forgotten_leaves_nothing(store: Store, tmp_path: Path) -> None:
     assert list(store.places()) == ["mail.b.test"]
     assert store.read("a.test") is None
     assert store.domains() == ["b.test"]
+
+
+def test_names_are_put_right_in_one_go(store: Store, tmp_path: Path) -> None:
+    held = {name: store.put(name, [f"mail.{name}"], *pair(tmp_path, f"mail.{name}")) for name in ("a.test", "b.test")}
+    (store.folder / "mail.a.test").unlink()
+    (store.folder / "webmail.b.test").symlink_to(".kept/b.test/current")
+    told = (store.folder / ".changed").read_bytes()
+    store.settle({"a.test": ["mail.a.test"], "b.test": ["mail.b.test"]})
+    assert store.places() == {f"mail.{name}": one.folder for name, one in held.items()}
+    assert (store.folder / ".changed").read_bytes() != told
+    told = (store.folder / ".changed").read_bytes()
+    store.settle({"a.test": ["mail.a.test"]})
+    assert (store.folder / ".changed").read_bytes() == told, "nothing was wrong"
+    assert len(store.places()) == 2
 
 
 @pytest.mark.parametrize("name", ["../x.test", "/etc", ".kept", "a", "", "a/b.test", "A.test", "a..test", "a\0.test"])
