@@ -296,13 +296,14 @@ def _add(archive: tarfile.TarFile, folder: Path, name: str) -> bool:
         path = folder / candidate
         try:
             if path.is_symlink():
-                entry = archive.gettarinfo(str(path), candidate)
-                archive.addfile(_plain(entry))
+                entry = _entry(candidate, path.lstat())
+                entry.type, entry.linkname = tarfile.SYMTYPE, str(path.readlink())
+                archive.addfile(entry)
                 return True
             with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-                archive.inodes = {}  # each mail for itself, also where two are one on the disk
-                entry = _plain(archive.gettarinfo(arcname=candidate, fileobj=file))
+                entry = _entry(candidate, os.fstat(file.fileno()))
                 if _is_message(name):
+                    entry.size = os.fstat(file.fileno()).st_size
                     archive.addfile(entry, file)
                 else:  # may be written on while it is read; a mail never is
                     content = file.read()
@@ -327,11 +328,10 @@ def _names(folder: Path, name: str) -> Iterator[str]:
                         yield str(box / place / found.name)
 
 
-def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Whose it is on this host means nothing elsewhere."""
-    entry.uid = entry.gid = 0
-    entry.uname = entry.gname = ""
-    entry.mode = 0o600
+def _entry(name: str, known: os.stat_result) -> tarfile.TarInfo:
+    """Whose it is on this host means nothing elsewhere; each mail is for itself, also where two are one on the disk."""
+    entry = tarfile.TarInfo(name)
+    entry.mtime, entry.mode = known.st_mtime, 0o600
     return entry
 
 
@@ -346,15 +346,16 @@ def _is_of(file: Path, octets: int) -> bool:
         return False
 
 
-class _Hashing:
+class _Hashing(io.RawIOBase):
     """A file that is written once, from its beginning to its end, with its digest."""
 
     def __init__(self, out: io.BufferedWriter) -> None:
+        super().__init__()
         self._out = out
         self.digest = hashlib.sha256()
         self.octets = 0
 
-    def write(self, block: bytes) -> int:
+    def write(self, block: Any) -> int:
         self.digest.update(block)
         self.octets += len(block)
         return self._out.write(block)

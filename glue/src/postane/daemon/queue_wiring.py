@@ -47,7 +47,7 @@ def queue_ways(config: Config) -> Ways:
     remote = SmtpTransport(config.delivery, config.host, resolver, ours, SystemRandom())
     # A smarthost would look up where the domain's mail goes now: here.
     direct = msgspec.structs.replace(config.delivery, smarthost="")
-    elsewhere = SmtpTransport(direct, config.host, OldHosts(resolver, lookup.old_hosts), ours, SystemRandom())
+    elsewhere = SmtpTransport(direct, config.host, OldHosts(resolver, lookup.old_hosts, ours), ours, SystemRandom())
     local: Transport
     if config.delivery.local == "maildir":
         local = MaildirTransport(Path(config.delivery.maildir), config.host, lookup.mailbox)

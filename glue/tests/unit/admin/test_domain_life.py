@@ -310,3 +310,21 @@ def test_what_was_changed_during_a_look_is_not_written_over(net: Net, monkeypatc
     with pytest.raises(TemporaryError, match="another command"):
         net.desk.advance(D)
     assert net.desk.show(D).state == "suspended"
+
+
+def test_a_suspended_domain_can_leave_and_be_removed(net: Net) -> None:
+    domain.add(net.site, D)
+    net.put(D, "MX", "10 mx.new.test.", 300, resolvers=2)
+    net.desk.suspend(D, "5xx")
+    assert net.desk.leave(D).item.state == "leaving"
+    assert (net.desk.show(D).refusal, net.desk.advance(D).changed) == ("5xx", False)
+    assert net.desk.advance(D, exported=True).item.state == "removed"
+    assert domain.every(net.site) == []
+
+
+def test_a_dry_watch_says_who_would_be_led_on_and_writes_nothing(net: Net) -> None:
+    net.put(CHALLENGE, "TXT", proof(net), resolvers=2)
+    would = net.desk.watch(dry_run=True)
+    assert [(one.item.stepped, one.item.state) for one in would] == [(True, "verified")]
+    assert net.desk.show(D).state == "claimed"
+    assert [(one.item.stepped, one.item.state) for one in net.desk.watch()] == [(True, "verified")]

@@ -18,7 +18,11 @@ class Dns:
         raise AssertionError("the MX of today is not asked for")
 
     async def addresses(self, host: str, *, ipv6: bool = True) -> Sequence[str]:
-        return {"mx.old.test": ["192.0.2.1"], "mx2.old.test": ["192.0.2.2"], "ours.test": ["198.51.100.1"]}[host]
+        return {
+            "mx.old.test": ["192.0.2.1"],
+            "mx2.old.test": ["192.0.2.2"],
+            "other-name-of-ours.test": ["198.51.100.1"],
+        }[host]
 
 
 def targets(*remembered: str) -> list[str]:
@@ -27,7 +31,7 @@ def targets(*remembered: str) -> list[str]:
         return remembered
 
     ours = OwnHost({"ours.test"}, {"198.51.100.1"})
-    found = asyncio.run(find("moving.test", OldHosts(Dns(), hosts), ours, Random(1), ipv6=False))
+    found = asyncio.run(find("moving.test", OldHosts(Dns(), hosts, ours), ours, Random(1), ipv6=False))
     return [one.address for one in found]
 
 
@@ -36,8 +40,10 @@ def test_the_servers_of_before_in_their_order() -> None:
 
 
 def test_nothing_comes_back_to_us() -> None:
-    assert targets("mx.old.test", "ours.test") == ["192.0.2.1"]
+    assert targets("mx.old.test", "ours.test") == ["192.0.2.1"] == targets("ours.test", "mx.old.test")
     with pytest.raises(RefusedError):
+        targets("other-name-of-ours.test")
+    with pytest.raises(TemporaryError):
         targets("ours.test")
 
 
