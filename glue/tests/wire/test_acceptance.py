@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import signal
+import smtplib
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import aiosmtpd.controller
 import msgspec
 import pytest
 import yaml
@@ -24,7 +28,7 @@ from postane.admin.site import Site
 from postane.config.model import Clients, Dns
 from postane.core.errors import ConflictError
 from postane.domains.desired import desired
-from support.dev import POSTANE, Dev
+from support.dev import POSTANE, Dev, free_port
 from support.dns import NameServer, name_server
 
 D, HOST = "demo.test", "mail.demo.test"
@@ -171,6 +175,53 @@ def test_a_domain_without_an_mx(world: World) -> None:
     # Its SPF says mx; of a domain without one the address is asked for, and this one has none.
     assert reasons(checks, "fail") == FAILED | {"mail.in": "no_address", "name.mx": "no_record", "name.spf": "spf"}
     assert set(reasons(checks, "pass")) == PASSED - {"mail.in", "name.mx", "name.spf"}
+
+
+class Relay(aiosmtpd.controller.Controller):
+    """A server outside that sends on what it is given."""
+
+    def __init__(self, to: int) -> None:
+        self._to = to
+        super().__init__(self, hostname="127.0.0.1", port=free_port())
+
+    async def handle_DATA(self, server: object, session: object, envelope: Any) -> str:
+        def send() -> None:
+            with smtplib.SMTP("127.0.0.1", self._to, timeout=10) as door:
+                door.sendmail(envelope.mail_from, envelope.rcpt_tos, envelope.content)
+
+        await asyncio.to_thread(send)
+        return "250 2.0.0 passed on"
+
+
+def answer(world: World, done: threading.Event) -> None:
+    """Whoever writes to user1 is answered, from outside."""
+    while not done.wait(0.1):
+        for path in world.dev.folder.glob(f"vmail/{D}/user1/Maildir/new/*"):
+            asked = path.read_bytes().decode()
+            path.unlink()
+            subject = next(line for line in asked.splitlines() if line.startswith("Subject: "))
+            text = f"From: echo@far.test\r\nTo: {ACCOUNT}\r\nSubject: Re: {subject[9:]}\r\n\r\nhere you are\r\n"
+            with smtplib.SMTP("127.0.0.1", world.dev.smtp, timeout=10) as door:
+                door.sendmail("echo@far.test", [ACCOUNT], text)
+
+
+def test_by_a_server_outside_and_to_the_world_and_back(world: World) -> None:
+    relay, done = Relay(world.dev.smtp), threading.Event()
+    thread = threading.Thread(target=answer, args=(world, done), daemon=True)
+    relay.start()
+    thread.start()
+    try:
+        _, checks = world.run(peer=f"127.0.0.1:{relay.port}", echo=f"user1@{D}")
+    finally:
+        done.set()
+        thread.join(10)
+        relay.stop()
+    assert {"mail.peer", "mail.echo"} <= reasons(checks, "pass").keys()
+    assert "S: 250 2.0.0 passed on" in checks["mail.peer"]["evidence"]
+    assert "From: echo@far.test" in checks["mail.echo"]["evidence"]
+    # What comes back may be a bounce.
+    _, checks = world.run(echo="nobody@acceptance.invalid")
+    assert checks["mail.echo"]["reason"]["key"] == "bounced"
 
 
 def test_dane_by_a_resolver_that_checks_signatures(world: World) -> None:

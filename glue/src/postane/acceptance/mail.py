@@ -79,12 +79,10 @@ class Mail:
     async def by_peer(self, case: Case) -> None:
         """Through a server outside, which finds the MX by itself."""
         host, _, port = self._subject.peer.rpartition(":")
-        if not host or not port.isdigit():
+        if not host:
             raise SkippedError("no_peer")
         token, subject = new_token(), self._subject
-        await self._net.talk(
-            Smtp, case, host.strip("[]"), int(port), lambda smtp: self._deliver(smtp, token, subject.account)
-        )
+        await self._by(case, host.strip("[]"), int(port), "", lambda smtp: self._deliver(smtp, token, subject.account))
         await self._arrived(case, token, ECHO)
 
     async def spam_is_kept_out(self, case: Case) -> None:

@@ -37,6 +37,7 @@ from postane.admin.domain_facts import known
 from postane.admin.names import domain_name, mailbox_address
 from postane.admin.site import Site, hosted_domain
 from postane.clients.model import Setup
+from postane.core.address import Address
 from postane.core.errors import (
     ConflictError,
     NotAllowedError,
@@ -104,10 +105,11 @@ class VerifiedView:
 def run(
     site: Site, name: str, wishes: Wishes, told: Callable[[Result], None] = lambda _: None, who: str = ""
 ) -> Accepted:
-    """Raises NotFoundError, ConflictError for a domain that has no mail here, TemporaryError while another run is
+    """Raises UsageError, AddressError, NotFoundError, ConflictError for a domain that has no mail here, TemporaryError while another run is
     under way. The account that is made is removed whatever comes; what a killed run left, by the next.
     """
     key = domain_name(name)
+    _check(wishes)
     setup, state, led_here = _stands(site, key)
     folder = Path(site.config.state) / FOLDER / key
     _make(folder, Path(site.config.state))
@@ -167,6 +169,16 @@ def write_to(accepted: Accepted, to: Path) -> list[Path]:
 
 
 # -- the domain ---------------------------------------------------------------------------------------------------
+
+
+def _check(wishes: Wishes) -> None:
+    """They go into commands as they are."""
+    for text in filter(None, (wishes.stranger, wishes.echo)):
+        if not str(Address.parse(text)).isascii():
+            raise UsageError(f"{text!r}: other servers may not take an address with such letters: name another one")
+    host, _, port = wishes.peer.rpartition(":")
+    if wishes.peer and not (host and port.isdecimal() and 0 < int(port) < 65_536):
+        raise UsageError(f"--peer {wishes.peer!r}: write HOST:PORT")
 
 
 def _stands(site: Site, key: str) -> tuple[Setup, State, bool]:

@@ -19,7 +19,7 @@ from postane.admin.domain_accept import Accepted, Wishes
 from postane.admin.domain_life import Desk
 from postane.admin.site import Site
 from postane.config.model import Config, Delivery, Dns, Filters
-from postane.core.errors import ConflictError, NotFoundError, TemporaryError, UsageError
+from postane.core.errors import AddressError, ConflictError, NotFoundError, TemporaryError, UsageError
 from postane.domains.kinds import Kind
 
 D = "shop.test"
@@ -182,6 +182,24 @@ def test_only_where_there_is_mail(site: Site, checks: Checks) -> None:
     domain_accept.run(site, D, Wishes())
     assert checks.subject is not None
     assert not checks.subject.led_here
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        Wishes(peer="far.test"),
+        Wishes(peer=":25"),
+        Wishes(peer="far.test:70000"),
+        Wishes(echo="nobody"),
+        Wishes(stranger="a@b.test>\r\nRSET"),
+        Wishes(echo="ş@far.test"),
+        Wishes(local="a b"),
+    ],
+)
+def test_wishes_that_make_no_sense(site: Site, checks: Checks, wishes: Wishes) -> None:
+    with pytest.raises((UsageError, AddressError)):
+        domain_accept.run(site, D, wishes)
+    assert checks.subject is None
 
 
 def test_one_run_at_a_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
