@@ -105,8 +105,9 @@ class VerifiedView:
 def run(
     site: Site, name: str, wishes: Wishes, told: Callable[[Result], None] = lambda _: None, who: str = ""
 ) -> Accepted:
-    """Raises UsageError, AddressError, NotFoundError, ConflictError for a domain that has no mail here, TemporaryError while another run is
-    under way. The account that is made is removed whatever comes; what a killed run left, by the next.
+    """Raises UsageError, AddressError, NotFoundError, ConflictError for a domain that has no mail here, TemporaryError
+    while another run is under way. The account that is made is removed whatever comes; what a killed run left, by the
+    next.
     """
     key = domain_name(name)
     _check(wishes)
