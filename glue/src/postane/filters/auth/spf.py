@@ -111,7 +111,7 @@ class _Run:
             "s": f"{local}@{domain}",
             "l": local,
             "o": domain,
-            "i": ".".join(self.ip.exploded.replace(":", "")).upper() if v6 else str(self.ip),
+            "i": ".".join(self.ip.packed.hex()).upper() if v6 else str(self.ip),
             "v": "ip6" if v6 else "in-addr",
             "h": _domain(client.helo) or client.helo,
             "c": str(self.ip),

@@ -69,7 +69,8 @@ def reverse(address: Ip) -> str:
     """Octets of IPv4 from the last to the first (section 2.1), nibbles of IPv6 (section 2.4)."""
     if isinstance(address, IPv4Address):
         return ".".join(reversed(str(address).split(".")))
-    return ".".join(reversed(address.exploded.replace(":", "")))
+    # From the octets: Python 3.13 writes an address behind ::ffff: with dots.
+    return ".".join(reversed(address.packed.hex()))
 
 
 def domain(text: str) -> str:
