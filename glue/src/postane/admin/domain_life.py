@@ -362,7 +362,10 @@ class Desk:
             write(row, life)
             note_look(row, found, now)
             view = replace(life_view(session, row, found.actions), deeds=deeds)
-        return Change(bool(policies) or any(one.state == "done" for one in deeds), view)
+            changed = any(one.state == "done" for one in deeds)
+            if changed and not policies:
+                audit.note(session, who, verb, row.name, state=life.state, did=" ".join(wanted))
+        return Change(bool(policies) or changed, view)
 
     def _held(
         self, known: Known, life: Life, error: str, deeds: tuple[Deed, ...], settings: str = ""

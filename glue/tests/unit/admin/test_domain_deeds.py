@@ -152,10 +152,11 @@ def test_the_whole_way_there_and_one_step_back(net: Net) -> None:
     net.now += 3601
     assert net.desk.advance(name).item.state == "hardened"
     assert net.has(name, "MX") == {"3600 10 mail.host.test."}
+    assert audit.every(net.site, name)[3].detail == {"state": "shadow", "did": "lower-ttl"}
     assert [one.verb for one in audit.every(net.site, name)] == [
         "domain claim",
         "domain add",
-        *["domain advance"] * 2,
+        *["domain advance"] * 3,
         "domain rollback",
         *["domain advance"] * 2,
     ]
