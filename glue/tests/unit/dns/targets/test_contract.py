@@ -189,6 +189,20 @@ def test_an_alias_stands_alone(place: tuple[str, Make]) -> None:
     assert read(target, zone) == before
 
 
+@pytest.mark.parametrize("key", ["reader", "nobody"])
+def test_a_key_without_rights_changes_nothing(place: tuple[str, Make], server: RunningKnot, key: str) -> None:
+    kind, make = place
+    if kind != "octodns-bind":
+        pytest.skip("rfc2136 has its own; the others know no keys")
+    zone, options = zone_of(kind, 5), {"host": "127.0.0.1", "port": server.port, "timeout": 5}
+    options |= {"key_name": key, "key_algorithm": "hmac-sha256"}
+    refused = OctoDns(kind, load_provider(kind, "octodns_bind.Rfc2136Provider", options, {"key_secret": SECRET}))
+    before = read(make(), zone)
+    with pytest.raises(NotAllowedError):
+        asyncio.run(refused.apply(zone, (), [Record(f"_dmarc.{zone}", "TXT", '"v=DMARC1; p=none"')]))
+    assert read(make(), zone) == before
+
+
 def test_many_zones_at_once_and_one_that_is_not_there(place: tuple[str, Make]) -> None:
     kind, make = place
     target = make()
