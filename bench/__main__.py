@@ -74,10 +74,11 @@ def main() -> int:
     results["syncs"] = {} if part else bench.syncs()
     results["crowd"] = {} if part else bench.crowd()
     results["growth"] = {} if part else bench.growth()
+    results["domains"] = [] if part else bench.domains()
     results["machine"]["load_after"] = round(os.getloadavg()[0], 2)
     shutil.rmtree(bench.work, ignore_errors=True)
     rows = samples.summed_up(found)
-    judged = goals.judged(rows, results["crowd"].get("postane", {}), results["alone"])
+    judged = goals.judged(rows, results["crowd"].get("postane", {}), results["alone"], results["domains"])
     results["skipped"] = bench.skipped
     table.print_all(console, results, rows, judged)
     if not part:

@@ -27,9 +27,14 @@ class Goal:
         return self.got >= self.wanted if self.least else self.got <= self.wanted
 
 
-def judged(rows: list[Row], crowd: dict[str, Any], alone: dict[str, dict[str, float]] | None = None) -> list[Goal]:
+def judged(
+    rows: list[Row],
+    crowd: dict[str, Any],
+    alone: dict[str, dict[str, float]] | None = None,
+    domains: list[dict[str, float]] | None = None,
+) -> list[Goal]:
     """Every goal with what was measured. `crowd`: what crowd.py found for Postane, by idle, idle_tls, slow; `alone`:
-    what run.Bench.alone found, by server.
+    what run.Bench.alone found, by server; `domains`: what domains.py found.
     """
     by_key = {(row.load, row.way, row.peer): row for row in rows}
 
@@ -67,4 +72,23 @@ def judged(rows: list[Row], crowd: dict[str, Any], alone: dict[str, dict[str, fl
         Goal("an idle connection", 10, of("idle", "kib_each"), "KiB", least=False),
         Goal("greeting beside slow peers, p99", 100, of("slow", "p99"), "ms", least=False),
     ]
-    return goals
+    return goals + _of_domains(domains or [])
+
+
+def _of_domains(found: list[dict[str, float]]) -> list[Goal]:
+    """Those of 1,000 domains, and that more of them cost each no more. The command's start weighs on a few."""
+    of_1000 = next((one for one in found if one["domains"] == 1000), {})
+    shares = [one["cpu"] for one in found if one["domains"] >= 100]
+    share = shares[-1] / shares[0] if len(shares) > 1 else None
+    wanted = (
+        ("plan", "plan", 60, "s"),
+        ("apply", "apply to Knot", 120, "s"),
+        ("again", "plan again", 30, "s"),
+        ("changes", "changes of that plan", 0, ""),
+        ("far", "a round of looks, each record asked for", 300, "s"),
+        ("questions", "questions of that round", 20, "a domain"),
+    )
+    goals = [
+        Goal(f"1,000 domains: {name}", most, of_1000.get(key), unit, least=False) for key, name, most, unit in wanted
+    ]
+    return [*goals, Goal("a domain's share, of the most against 100", 1.1, share, "×", least=False)]

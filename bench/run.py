@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import crowd, growth, rounds, samples, syncs
+from bench import crowd, domains, growth, rounds, samples, syncs
 from bench.load import LOADS
 from bench.peer import Peer, Skip, apart
 from bench.peers.opensmtpd import OpenSmtpd
@@ -61,6 +61,7 @@ class Size:
     """How long a run is. `delivered_by_all`: rounds in which all go end to end; in the others only CORE does.
 
     `budget`: no round is begun that would likely end later than so many seconds after the start. `left_out`: peers.
+    `hosted`: numbers of domains whose records are planned and carried out at once.
     """
 
     rounds: int
@@ -75,6 +76,7 @@ class Size:
     domains: tuple[int, ...]
     mails: int
     left_out: tuple[str, ...] = ()
+    hosted: tuple[int, ...] = ()
 
 
 QUICK = Size(
@@ -91,8 +93,22 @@ QUICK = Size(
     0,
     ("postfix", "aiosmtpd", "postane-rspamd", "postfix-rspamd", "postane-filters", "postfix-filters"),
 )
-NORMAL = Size(3, 1.0, 330, 1, 1.0, 10_000, 1000, 10, (0, 1000, 10_000), (10, 1000), 2000)
-FULL = Size(5, 5.0, 3600, 5, 3.0, 10_000, 2000, 30, (0, 1000, 10_000, 100_000), (10, 1000, 10_000), 10_000)
+NORMAL = Size(3, 1.0, 330, 1, 1.0, 10_000, 1000, 10, (0, 1000, 10_000), (10, 1000), 2000, (), (10, 100, 1000))
+FULL = Size(
+    5,
+    5.0,
+    3600,
+    5,
+    3.0,
+    10_000,
+    2000,
+    30,
+    (0, 1000, 10_000, 100_000),
+    (10, 1000, 10_000),
+    10_000,
+    (),
+    (10, 100, 1000, 10_000),
+)
 
 
 class Bench:
@@ -249,4 +265,17 @@ class Bench:
             except FAILURES as reason:
                 self.skip(f"growth of the {name}", reason)
             self.say(f"growth of the {name} measured")
+        return found
+
+    def domains(self) -> list[dict[str, float]]:
+        found: list[dict[str, float]] = []
+        if not self.size.hosted:
+            self.skip("records of many domains", Skip("left out of a quick run"))
+        for size in self.size.hosted:
+            try:
+                found += domains.measured(self._place("domains"), [size])
+            except FAILURES as reason:
+                self.skip(f"records of {size:,} domains", reason)
+                break
+            self.say(f"records of {size:,} domains measured")
         return found

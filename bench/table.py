@@ -72,6 +72,36 @@ def growth_cells(found: list[dict[str, float]], key: str) -> list[list[str]]:
     ]
 
 
+DOMAIN_COLUMNS = (
+    "domains",
+    "plan s",
+    "apply s",
+    "plan again s",
+    "changes",
+    "drift s",
+    "drift, each record asked s",
+    "questions a domain",
+    "CPU ms a domain",
+    "Knot MB",
+)
+
+
+def domain_cells(found: list[dict[str, float]]) -> list[list[str]]:
+    """Lines of DOMAIN_COLUMNS, the processor's time also as a multiple of the first."""
+    first = found[0]["cpu"] if found else 0.0
+    return [
+        [
+            f"{one['domains']:,.0f}",
+            *(f"{one[key]:.1f}" for key in ("plan", "apply", "again")),
+            f"{one['changes']:.0f}",
+            *(f"{one[key]:.1f}" for key in ("drift", "far", "questions")),
+            f"{one['cpu']:.1f} (×{one['cpu'] / first:.2f})",
+            f"{one['memory'] / 1e6:.0f}",
+        ]
+        for one in found
+    ]
+
+
 Block = tuple[str, tuple[str, ...], list[list[str]]]  # title, columns, lines
 
 
@@ -108,6 +138,8 @@ def blocks(results: dict[str, Any], rows: list[Row], goals: list[Goal]) -> list[
         if results["growth"].get(name):
             columns = (key, "CPU ms a mail", "in mailbox/s", "MB", "start s")
             found.append((f"Growth: {name}", columns, growth_cells(results["growth"][name], key)))
+    if domains := results.get("domains"):
+        found.append(("Records of many domains, on a Knot that signs", DOMAIN_COLUMNS, domain_cells(domains)))
     found.append(("Goals", ("goal", "wanted", "got", "met"), [goal_cells(goal) for goal in goals]))
     return found
 

@@ -51,3 +51,15 @@ def test_all_checks() -> None:
     }
     assert by_name["a, accepted, with all checks"].met is True
     assert by_name["a message alone, p50 added by all checks"].met is False
+
+
+def test_many_domains() -> None:
+    def found(domains: float, cpu: float, **more: float) -> dict[str, float]:
+        verbs = dict.fromkeys(("plan", "apply", "again", "drift", "far"), 30.0)
+        return {"domains": domains, "cpu": cpu, **verbs, "changes": 0.0, "questions": 20.0, **more}
+
+    by_name = {goal.name: goal for goal in judged([], {}, None, [found(10, 500), found(100, 90), found(1000, 99)])}
+    assert all(goal.met for name, goal in by_name.items() if "domain" in name)
+    worse = found(1000, 100, plan=60.1, apply=121, again=30.1, changes=1, far=301, questions=20.1)
+    by_name = {goal.name: goal for goal in judged([], {}, None, [found(100, 90), worse])}
+    assert [goal.met for name, goal in by_name.items() if "domain" in name] == [False] * 7

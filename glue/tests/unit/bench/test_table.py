@@ -6,7 +6,17 @@ import io
 
 from bench.goals import Goal
 from bench.samples import Row
-from bench.table import COLUMNS, blocks, cells, goal_cells, growth_cells, markdown, print_all
+from bench.table import (
+    COLUMNS,
+    DOMAIN_COLUMNS,
+    blocks,
+    cells,
+    domain_cells,
+    goal_cells,
+    growth_cells,
+    markdown,
+    print_all,
+)
 from rich.console import Console
 
 FIGURES = {"rate": 4321.6, "cpu": 0.234, "p50": 8.04, "p99": 20.26, "memory": 118e6, "spread": 0.25, "errors": 2.0}
@@ -41,7 +51,31 @@ def test_growth_tells_the_cost_as_a_multiple_of_the_smallest() -> None:
     assert growth_cells([], "waiting") == []
 
 
+MANY: list[dict[str, float]] = [
+    {
+        "domains": 10,
+        "plan": 1,
+        "apply": 2,
+        "again": 3.04,
+        "changes": 0,
+        "drift": 4,
+        "far": 5,
+        "questions": 19.5,
+        "cpu": 50,
+        "memory": 9e6,
+    },
+]
+
+
+def test_many_domains_are_a_line_each() -> None:
+    lines = domain_cells([*MANY, {**MANY[0], "domains": 1000, "cpu": 60}])
+    assert lines[0] == ["10", "1.0", "2.0", "3.0", "0", "4.0", "5.0", "19.5", "50.0 (×1.00)", "9"]
+    assert (lines[1][0], lines[1][8]) == ("1,000", "60.0 (×1.20)")
+    assert len(lines[0]) == len(DOMAIN_COLUMNS)
+
+
 RESULTS = {
+    "domains": MANY,
     "syncs": {"postane": {"held": {"fdatasync": 40.0, "io_uring_enter": 9.0, "all": 40.0, "messages": 500.0}}},
     "crowd": {"postane": {"idle": {"opened": 10_000.0, "kib_each": 3.25}}},
     "growth": {"queue": [{"waiting": 0, "cpu": 0.5, "end_to_end": 2000, "memory": 1e8}]},
@@ -49,7 +83,7 @@ RESULTS = {
 }
 ROW = Row("postane", "a", "held", 1, FIGURES, {}, "451 [later]")
 GOAL = Goal("a, accepted", 6, 7.0, "×")
-WORDS = ("4,322", "fdatasync 40", "kib_each 3.25", "0.50 (×1.00)", "a, accepted", "451 [later]")
+WORDS = ("4,322", "50.0 (×1.00)", "fdatasync 40", "kib_each 3.25", "0.50 (×1.00)", "a, accepted", "451 [later]")
 
 
 def test_all_that_was_found_and_all_that_was_left_out_is_printed() -> None:
