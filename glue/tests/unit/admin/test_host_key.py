@@ -21,6 +21,7 @@ from postane.core.errors import TemporaryError
 from postane.dns.records import Record
 from postane.domains.kinds import Kind
 from postane.domains.plan import Action, Owned
+from postane.domains.rollover import Keys
 from postane.storage.schema import Domain, OwnedRecord
 from support.dns import NameServer, name_server
 from support.knot import KNOTD, running
@@ -67,7 +68,7 @@ def test_the_word_on_the_next_key(tmp_path: Path, resolver: tuple[NameServer, st
     server, address = resolver
     old, new = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     site = site_of(tmp_path, address)
-    assert host_key.keys_of(site) == host_key.Keys()
+    assert host_key.keys_of(site) == Keys()
     assert "cannot be read" in host_key.rollover(site).why
     (tmp_path / "fullchain.pem").write_bytes(certificate(old))
     assert host_key.rollover(site).why == "there is no next key"

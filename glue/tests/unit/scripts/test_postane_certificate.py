@@ -14,6 +14,7 @@ import pytest
 from postane.admin import host_key
 from postane.admin.site import Site
 from postane.config.model import Config, Tls
+from postane.domains.rollover import Keys
 
 TEMPLATE = Path(__file__).parents[4] / "roles/tls/templates/usr/local/sbin/postane-certificate.j2"
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
@@ -56,7 +57,7 @@ class Command:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def keys(self) -> host_key.Keys:
+    def keys(self) -> Keys:
         """As the plan of the domain's records sees them."""
         place = str(self.folder)
         tls = Tls(certificate=f"{place}/fullchain.pem", key=f"{place}/privkey.pem")
