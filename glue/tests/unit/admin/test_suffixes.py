@@ -120,7 +120,11 @@ def test_it_follows_to_another_place_by_https_alone(server: HttpsServer, lists: 
         (Answer(200, {}, b"x" * (5 * 1024 * 1024)), ServiceMissingError, "more than"),
         (Answer(200, {"Content-Encoding": "gzip"}, NEWER), ServiceMissingError, "gzip"),
         (Answer(200, {}, NEWER.replace(b"VERSION: 29", b"VERSION: 20")), PermanentError, "older"),
-        (Answer(200, {}, b"".join(NEWER.splitlines(True)[:200] + NEWER.splitlines(True)[3000:])), PermanentError, "lacks rules|a tenth less"),
+        (
+            Answer(200, {}, b"".join(NEWER.splitlines(True)[:200] + NEWER.splitlines(True)[3000:])),
+            PermanentError,
+            "lacks rules|a tenth less",
+        ),
     ],
 )
 def test_whatever_goes_wrong_the_list_before_stays(
