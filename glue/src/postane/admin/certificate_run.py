@@ -62,7 +62,8 @@ class _Run:
         )
         self._free: list[Authority] = []
         self._opening = asyncio.Lock()
-        self._away: PostaneError | None = None
+        self._away: PostaneError | None = None  # why nothing more is asked of it in this run
+        self._shut: PostaneError | None = None  # why it does not let us in at all
         self._chosen: dict[str, Chosen] = {}
         self._addresses: frozenset[str] | None = None
         self._host_names = _names_in(site.config.tls.certificate)
@@ -227,13 +228,10 @@ class _Run:
                         raise
             else:
                 raise PermanentError(f"{domain}: the authority refuses one name after the other")
-        except RateLimitedError as error:
-            self._rest(error, error.wait)
-            return self._failed(turn, chosen, error, counts=False)
-        except (ServiceMissingError, ConfigError) as error:
-            self._rest(error, 0.0)
-            return self._failed(turn, chosen, error, counts=False)
         except PostaneError as error:
+            if error is self._shut or isinstance(error, (RateLimitedError, ServiceMissingError, ConfigError)):
+                self._rest(error, error.wait if isinstance(error, RateLimitedError) else 0.0)
+                return self._failed(turn, chosen, error, counts=False)
             return self._failed(turn, chosen, error)
         except OSError as error:
             return self._failed(turn, chosen, PermanentError(f"{error.filename or domain}: {error.strerror or error}"))
@@ -295,13 +293,17 @@ class _Run:
             await asyncio.to_thread(self._store.put, domain, record.names, chain, key)
 
     async def _open(self) -> Authority:
-        """An authority that nobody else uses just now."""
+        """An authority that nobody else uses just now. What shuts it to one domain shuts it to all."""
         if self._free:
             return self._free.pop()
         async with self._opening:
-            if self._free:
-                return self._free.pop()
-            return await asyncio.to_thread(Authority, self._place, Path(self.site.config.state))
+            if self._shut is not None:
+                raise self._shut
+            try:
+                return await asyncio.to_thread(Authority, self._place, Path(self.site.config.state))
+            except PostaneError as error:
+                self._shut = error
+                raise
 
     # -- what comes of it ------------------------------------------------------------------------------------------
 

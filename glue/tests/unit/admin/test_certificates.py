@@ -248,6 +248,24 @@ def test_an_authority_that_is_away_is_left_alone_for_a_while_and_nothing_is_lost
         assert {found.state for found in certificates.renew(back, None)} == {"issued", "good"}
 
 
+def test_an_account_that_is_refused_is_asked_for_once_and_not_for_each_domain(
+    tmp_path: Path, world: tuple[NameServer, str]
+) -> None:
+    names = [f"e{number}.eab.test" for number in range(5)]
+    leads_here(world[0], *(f"mail.{name}" for name in names))
+    (tmp_path / "external").write_text("kid-1 d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmc\n")
+    with pebble.running(tmp_path / "ca", world[1], external=True) as ca:
+        site = site_at(tmp_path / "state", world[1], ca, {"external_account": str(tmp_path / "external")})
+        for name in names:
+            domain.add(site, name)
+        done = certificates.renew(site, None)
+    assert {found.state for found in done} <= {"failed", "waits"}
+    ledger = Ledger(Store(tmp_path / "state"))
+    assert ledger.common.resting_until > time.time()
+    assert not any(ledger.of(name).fault.failures for name in names)
+    assert (tmp_path / "ca/log").read_text().count("POST /sign-me-up") == 1
+
+
 def test_by_a_wrong_clock_nothing_is_done_and_nothing_is_lost(
     site: Site, world: tuple[NameServer, str], tmp_path: Path
 ) -> None:
@@ -259,6 +277,7 @@ def test_by_a_wrong_clock_nothing_is_done_and_nothing_is_lost(
             done = one(certificates.renew(site, ["clock.test"]))
             assert done.state == "failed"
             assert "clock" in f"{done.why} {done.error and done.error.hint}"
+            assert not Ledger(Store(Path(site.config.state))).of("clock.test").fault.failures, "it is not its fault"
     assert serial(site, "clock.test") == before
     with time_machine.travel(time.time() - 400 * DAY, tick=True):
         assert one(certificates.renew(site, None)).state in ("good", "waits")
