@@ -17,7 +17,7 @@ from postane.core.errors import ConfigError, PermanentError, ServiceMissingError
 Kind = Literal["ham", "spam"]
 
 _TIMEOUT = 30.0  # seconds
-_KNOWN = 208  # "already learned": what it was to learn, it knows
+_KNOWN = (204, 208)  # it was sure of it, or has learned it already
 
 Piece = bytes | bytearray | memoryview
 
@@ -43,9 +43,9 @@ def learn(url: str, password: str, kind: Kind, pieces: Iterable[Piece], *, recip
         raise ServiceMissingError(f"Rspamd's controller at {url}: {error or type(error).__name__}") from error
     finally:
         connection.close()
-    if response.status == _KNOWN or (response.status == 404 and b"already learned" in said):
+    if response.status in _KNOWN or (response.status == 404 and b"already learned" in said):
         return False
-    if response.status not in (200, 204):
+    if response.status != 200:
         raise PermanentError(f"Rspamd's controller answers {response.status}: {said.decode('utf-8', 'replace')[:200]}")
     return True
 

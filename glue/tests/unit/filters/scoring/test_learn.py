@@ -67,7 +67,9 @@ def test_a_message_is_taught_whole(controller: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize("say", [(208, b"{}"), (404, b'{"error":"<id> has been already learned as spam, ignore it"}')])
+@pytest.mark.parametrize(
+    "say", [(204, b""), (208, b"{}"), (404, b'{"error":"<id> has been already learned as spam, ignore it"}')]
+)
 def test_what_is_known_already_is_no_error(controller: Any, say: tuple[int, bytes]) -> None:
     controller.say = say
     assert not learn(controller.url, "", "spam", [b"x"])
