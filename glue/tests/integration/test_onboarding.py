@@ -184,25 +184,30 @@ def test_its_names_get_a_certificate_that_is_shown_without_a_restart(customer: C
     site, name = customer.site, f"mail.{customer.domain}"
     customer.keeper.put(f"{name} 10 CNAME {site.name}.")
     started = site.run("systemctl show --property=ExecMainStartTimestamp postane-smtpd nginx dovecot")
-    site.run("systemctl start postane-certificates.service")
-    shown = customer.do("certificate", "show", customer.domain)
-    assert {name, *(f"{service}.{customer.domain}" for service in ("autoconfig", "autodiscover", "mta-sts"))} <= set(
-        shown["certified"]
-    ), shown
-    trust = ssl.create_default_context(cadata=site.run("cat /usr/local/share/ca-certificates/closed-world.crt"))
+    login = customer.address("ayse")
+    with clients.imap(site.host, login, customer.passwords[login]) as reader:
+        site.run("systemctl start postane-certificates.service")
+        wanted = {f"{label}.{customer.domain}" for label in ("mail", "autoconfig", "autodiscover", "mta-sts")}
+        shown = customer.do("certificate", "show", customer.domain)
+        if not wanted <= set(shown["certified"]):  # a run of the timer's has looked before its names led here
+            customer.do("certificate", "renew", customer.domain)
+            shown = customer.do("certificate", "show", customer.domain)
+        assert wanted <= set(shown["certified"]), shown
+        trust = ssl.create_default_context(cadata=site.run("cat /usr/local/share/ca-certificates/closed-world.crt"))
 
-    def good(port: int, host: str) -> bool:
-        with socket.create_connection((site.ipv4, port), 20) as plain:
-            try:
-                trust.wrap_socket(plain, server_hostname=host).close()
-            except ssl.SSLCertVerificationError:
-                return False
-        return True
+        def good(port: int, host: str) -> bool:
+            with socket.create_connection((site.ipv4, port), 20) as plain:
+                try:
+                    trust.wrap_socket(plain, server_hostname=host).close()
+                except ssl.SSLCertVerificationError:
+                    return False
+            return True
 
-    assert good(465, name)
-    assert good(443, f"autoconfig.{customer.domain}")
-    for port in (993, 995):  # Dovecot is reloaded, once for all that change together
-        until(partial(good, port, name), f"the certificate at port {port}")
+        assert good(465, name)
+        assert good(443, f"autoconfig.{customer.domain}")
+        for port in (993, 995):  # Dovecot is reloaded, once for all that change together
+            until(partial(good, port, name), f"the certificate at port {port}")
+        assert reader.noop()[0] == "OK", "a session that is logged in stays over a reload"
     assert site.run("systemctl show --property=ExecMainStartTimestamp postane-smtpd nginx dovecot") == started
 
 
