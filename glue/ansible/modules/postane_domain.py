@@ -13,7 +13,7 @@ module: postane_domain
 short_description: A hosted domain
 description:
   - Adds a domain to the directory of the Postane that runs on the host, sets what it wants of its own, or removes it.
-  - With O(until) it is led on in its life, as far as nothing holds it.
+  - With O(up_to) it is led on in its life, as far as nothing holds it.
   - A new domain gets its DKIM keys at once. Its records are put in by M(postane_dns_plan).
 options:
   name:
@@ -54,7 +54,7 @@ options:
   ttl:
     description: TTL of its records in seconds; C(-) as the configuration says.
     type: str
-  until:
+  up_to:
     description: >-
       Lead it on to this state of its life at most, as far as its gates are open; nothing is waited for.
       C(cutover) and C(hardened) are the operator's word for the move of its mail.
@@ -93,7 +93,7 @@ EXAMPLES = r"""
     tenant: bakery
     start: move
     dns_target: registrar
-    until: shadow
+    up_to: shadow
 """
 
 RETURN = r"""
@@ -104,11 +104,11 @@ domain:
 holds:
   description: What holds it where it is, in a line.
   type: str
-  returned: with O(until)
+  returned: with O(up_to)
 steps:
   description: The states that it was led to; in a dry run the next one.
   type: list
-  returned: with O(until)
+  returned: with O(up_to)
 """
 
 KEPT = ("name", "tenant", "active", "state")  # what the module speaks of; counts of accounts change by other means
@@ -126,12 +126,12 @@ def main() -> None:
             "start": {"type": "str", "choices": list(BEGINS)},
             "keep": {"type": "list", "elements": "str", "no_log": False},
             **{name: {"type": "str"} for name in OWN if name != "keep"},
-            "until": {"type": "str", "choices": list(LIFE[1:])},
+            "up_to": {"type": "str", "choices": list(LIFE[1:])},
         },
         supports_check_mode=True,
     )
     postane = Postane(module)
-    name, until = module.params["name"], module.params["until"]
+    name, up_to = module.params["name"], module.params["up_to"]
     before = known(postane.show("domain", name))
     done: dict[str, Any] = {}
     if module.params["state"] == "absent":
@@ -139,8 +139,8 @@ def main() -> None:
         after, own = None, {}
     else:
         changed, after, own = present(module, postane, before)
-        if until:
-            done = lead(module, postane, name, until)
+        if up_to:
+            done = lead(module, postane, name, up_to)
             changed |= done.pop("changed")
             if not module.check_mode:
                 after = known(postane.show("domain", name))
@@ -180,8 +180,8 @@ def present(module: AnsibleModule, postane: Postane, before: dict | None) -> tup
     return changed, after, changes
 
 
-def lead(module: AnsibleModule, postane: Postane, name: str, until: str) -> dict[str, Any]:
-    """Step after step, each tried first, as far as `until` and no further. In a dry run the next one is foreseen."""
+def lead(module: AnsibleModule, postane: Postane, name: str, up_to: str) -> dict[str, Any]:
+    """Step after step, each tried first, as far as `up_to` and no further. In a dry run the next one is foreseen."""
     steps: list[str] = []
     changed, holds = False, ""
     while postane.installed:
@@ -189,7 +189,8 @@ def lead(module: AnsibleModule, postane: Postane, name: str, until: str) -> dict
             break  # it would only be made now
         would = postane.ask("domain", "advance", "--dry-run", "--json", "--", name)["item"]
         to = would["state"]
-        if would["stepped"] and LIFE.index(to) > LIFE.index(until):
+        # One that leaves would be removed: that is no way on.
+        if would["stepped"] and (to not in LIFE or LIFE.index(to) > LIFE.index(up_to)):
             holds = f"nothing holds it but your word: it would be {to}"
             break
         if module.check_mode:

@@ -252,20 +252,41 @@ def test_a_claim_to_anothers_domain_moves_nothing(run: Run) -> None:
 
 def test_domain_is_led_on_as_far_as_nothing_holds_it(run: Run, calls: list[str]) -> None:
     run("postane_domain", name="example.org", start="move")
-    held = run("postane_domain", name="example.org", until="shadow")
+    held = run("postane_domain", name="example.org", up_to="shadow")
     assert (held["changed"], held["steps"], held["domain"]["state"]) == (False, [], "verified")
     assert "account" in held["holds"]
     run("postane_account", address="ayse@example.org")
     calls.clear()
-    dry = run("postane_domain", check=True, name="example.org", until="shadow")
+    dry = run("postane_domain", check=True, name="example.org", up_to="shadow")
     assert (dry["changed"], dry["steps"], dry["domain"]["state"]) == (True, ["shadow"], "shadow")
     assert run("postane_domain", name="example.org")["domain"]["state"] == "verified"
-    short = run("postane_domain", name="example.org", until="verified")
+    short = run("postane_domain", name="example.org", up_to="verified")
     assert (short["changed"], short["holds"]) == (False, "nothing holds it but your word: it would be shadow")
-    led = run("postane_domain", name="example.org", until="hardened")
+    led = run("postane_domain", name="example.org", up_to="hardened")
     assert (led["changed"], led["steps"], led["domain"]["state"]) == (True, ["shadow"], "shadow")
     assert led["holds"]
-    assert not run("postane_domain", name="example.org", until="hardened")["changed"]
+    assert not run("postane_domain", name="example.org", up_to="hardened")["changed"]
+
+
+def test_one_that_leaves_is_never_led_to_its_end(run: Run) -> None:
+    module = load("postane_domain", ANSIBLE / "modules" / "postane_domain.py")
+    told: list[str] = []
+
+    class Ready:
+        """A host where nothing holds a domain that leaves."""
+
+        installed = True
+
+        def ask(self, *words: str) -> dict[str, Any]:
+            told.append(" ".join(words))
+            return {"changed": True, "item": {"state": "removed", "stepped": True, "holds": ""}}
+
+    class Live:
+        check_mode = False
+
+    found = module.lead(Live(), Ready(), "example.org", "hardened")
+    assert (found["changed"], found["steps"]) == (False, [])
+    assert told == ["domain advance --dry-run --json -- example.org"]
 
 
 ROWS = [

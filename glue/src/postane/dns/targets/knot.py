@@ -27,6 +27,8 @@ class KnotTarget:
         self.text_limit = text_limit
         self._knot = knot
         self._apex = apex
+        # Read once for all batches of a run: the catalog is as long as there are domains.
+        self._members: dict[str, str] | None = None
 
     async def read(self, zone: str) -> list[Record] | None:
         return (await self.read_many([zone]))[zone]
@@ -45,7 +47,7 @@ class KnotTarget:
         return await asyncio.to_thread(self._apply, changes)
 
     def _read(self, zones: Sequence[str]) -> dict[str, list[Record] | None]:
-        members = self._knot.members()
+        members = self._members = self._knot.members()
         served = self._knot.read([zone for zone in zones if zone in members])
         return {zone: [one for one in served.get(zone, ()) if one.type not in SIGNING] for zone in zones}
 
@@ -56,6 +58,7 @@ class KnotTarget:
             try:
                 done |= self._apply_batch(batch)
             except PostaneError as error:
+                self._members = None
                 if len(batch) == 1:
                     done[batch[0].zone] = error
                     continue
@@ -67,7 +70,7 @@ class KnotTarget:
 
     def _apply_batch(self, changes: Sequence[Change]) -> dict[str, PostaneError | None]:
         zones = [change.zone for change in changes]
-        members = self._knot.members()
+        members = self._members = self._members or self._knot.members()
         standing = self._knot.read([zone for zone in zones if zone in members])
         done: dict[str, PostaneError | None] = {}
         good: list[Change] = []
@@ -81,6 +84,7 @@ class KnotTarget:
         new = [change.zone for change in good if change.zone not in members]
         if new:
             self._knot.change_members(new, {})
+            self._members = members | dict.fromkeys(new, "")
         plans = []
         for change in good:
             has = any(one.type == "SOA" for one in standing.get(change.zone, ()))

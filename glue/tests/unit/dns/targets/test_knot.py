@@ -68,6 +68,30 @@ def test_many_zones_at_once_and_one_that_is_refused_alone(target: KnotTarget) ->
         assert change.add[0] in records
 
 
+def test_the_catalog_is_read_once_for_many_batches(target: KnotTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("postane.dns.targets.knot.BATCH", 2)
+    real, count = Knot.members, 0
+
+    def members(self: Knot) -> dict[str, str]:
+        nonlocal count
+        count += 1
+        return real(self)
+
+    monkeypatch.setattr(Knot, "members", members)
+    names = [f"e{n}.test" for n in range(6)]
+    asyncio.run(read_many(target, names))
+    for data in ("10 mail.host.test.", "20 mail.host.test."):
+        changes = [Change(name, (), (Record(name, "MX", data),)) for name in names]
+        assert set(asyncio.run(apply_many(target, changes)).values()) == {None}
+    assert count == 1
+    # A zone that somebody else has taken away meanwhile comes again, with the next run at the latest.
+    target._knot.change_members([], {"e0.test": real(target._knot)["e0.test"]})
+    change = Change("e0.test", (), (Record("e0.test", "MX", "30 mail.host.test."),))
+    asyncio.run(apply_many(target, [change]))
+    assert asyncio.run(apply_many(target, [change])) == {"e0.test": None}
+    assert change.add[0] in read(target, "e0.test")
+
+
 def test_a_knot_that_is_away(tmp_path: Path) -> None:
     away = KnotTarget("here", Knot(str(tmp_path / "none")), apex)
     found = asyncio.run(read_many(away, ["a.test"]))
