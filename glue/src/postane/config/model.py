@@ -274,7 +274,9 @@ class Domains(Section, frozen=True):
         tuple[str, ...], Meta(description="Resolvers (address or address:port) whose view of an MX is compared.")
     ] = ()
     look_timeout: Annotated[Seconds, Meta(description="For all questions about one domain.")] = 15.0
-    watch_every: Annotated[Seconds, Meta(description="Between two comparisons of a domain with the world.")] = 6 * 3600.0
+    watch_every: Annotated[Seconds, Meta(description="Between two comparisons of a domain with the world.")] = (
+        6 * 3600.0
+    )
     repair: Annotated[bool, Meta(description="Put back what Postane made and somebody took away.")] = True
     alarm_to: Annotated[str, Meta(description="Address that is told of drift; empty: nobody is.")] = ""
     alarm_language: Annotated[Literal["en", "tr"], Meta(description="Of that mail.")] = "en"
