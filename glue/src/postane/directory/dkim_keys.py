@@ -18,7 +18,6 @@ from postane.storage.durable import sync_folder, write_file
 from postane.storage.ownership import hand_over
 from postane.storage.schema import DkimKey, Domain
 
-
 ALGORITHMS = ("rsa", "ed25519")
 
 
