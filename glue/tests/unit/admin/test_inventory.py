@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from postane.admin.inventory import DOMAIN_KEYS, SHARED_VARIABLES, Finding, Host, Secrets, findings, release_findings, secret_fault
+from postane.admin.inventory import (
+    DOMAIN_KEYS,
+    SHARED_VARIABLES,
+    Finding,
+    Host,
+    Secrets,
+    findings,
+    release_findings,
+    secret_fault,
+)
 
 ROOT = Path(__file__).parents[4]
 ALL = frozenset({"all", "postane_hosts", "mail", "dns", "web"})
