@@ -96,7 +96,7 @@ def test_from_the_claim_to_the_end(dev: Dev) -> None:
     # What another tenant's user sends there goes where the DNS says, past the account that stands here.
     with login(dev, "user0@demo.test", "password-user0") as door:
         door.sendmail("user0@demo.test", [f"x@{D}"], b"Subject: to the real one\r\n\r\nhello\r\n")
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not waits_for_the_world(dev, f"x@{D}"):
         assert time.monotonic() < until
         time.sleep(0.1)
@@ -140,7 +140,7 @@ def test_mail_for_a_mailbox_that_is_still_elsewhere_is_taken_and_goes_on(dev: De
     assert heard(dev, "far", "Far+tag", "near") == ["250 2.1.5", "250 2.1.5", "550 5.1.1"]
     with SMTP("127.0.0.1", dev.smtp, timeout=20) as door:
         door.sendmail("stranger@far.test", [f"far@{D}"], b"Subject: to the old host\r\n\r\nhello\r\n")
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     wanted = queue.Filter(recipient=f"far@{D}", destination=f"old host of {D}")
     while not queue.every(dev.folder / "run", wanted, 10).messages:
         assert time.monotonic() < until
@@ -155,7 +155,7 @@ def test_a_new_owner_of_an_address_gets_none_of_the_mail_of_the_one_before(dev: 
             door.sendmail("stranger@far.test", [f"x@{D}"], f"Subject: {words}\r\n\r\nhello\r\n".encode())
 
     def arrives(folder: str, words: str) -> None:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         place = dev.folder / "vmail" / D / folder / "Maildir/new"
         while not any(f"Subject: {words}" in one.read_text() for one in place.glob("*")):
             assert time.monotonic() < until
