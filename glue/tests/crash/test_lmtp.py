@@ -79,7 +79,7 @@ async def _fill(config: Config) -> None:
         message_id = writer.new_id()
         draft = writer.draft(message_id)
         draft.append(b"X-Mark: %d\r\n\r\nHello\r\n" % number)
-        to = (Recipient("ayse@demo.test"),)
+        to = (Recipient("user0@demo.test"),)
         futures.append(writer.put(Envelope(message_id, "bob@far.test", to, time.time()), b"", draft))
     await asyncio.gather(*futures)
     await writer.close()
