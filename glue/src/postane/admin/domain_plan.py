@@ -332,13 +332,17 @@ class _Run:
         return Planned(facts.domain, made, None, snapshot, tuple(owned), facts, merged)
 
     def _as_planned(self, want: Sequence[Wanted]) -> Ask:
-        """Answers as they will be: an SPF record that speaks of the MX speaks of ours."""
-        hosts = {one.record.name: one.record.data.split()[1].rstrip(".") for one in want if one.kind is Kind.MX}
+        """Answers as they will be: an SPF record that speaks of the MX speaks of ours, and of a host whose addresses
+        this plan may be about to put in.
+        """
+        planned: dict[tuple[str, str], tuple[str, ...]] = {}
+        for record in (one.record for one in want if one.kind in (Kind.MX, Kind.ADDRESS)):
+            key = record.name, record.type
+            planned[key] = (*planned.get(key, ()), record.data.split()[-1].rstrip("."))
 
         async def ask(question: Question) -> Answer:
-            if question.kind == "MX" and question.name in hosts:
-                return Answer((hosts[question.name],))
-            return await self._resolver.ask(question)
+            found = planned.get((question.name, question.kind))
+            return Answer(found) if found else await self._resolver.ask(question)
 
         return ask
 

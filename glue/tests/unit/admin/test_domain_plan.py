@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from dns.rcode import SERVFAIL
 from sqlalchemy import select
 
 from postane.admin import dns, domain, domain_facts, domain_plan
@@ -215,6 +216,22 @@ def test_our_own_knot_gets_whole_zones_and_takes_over_what_publish_made(
     assert [(line.kind, line.action) for line in found.plan.lines if line.action is Action.CHANGE] == [
         (Kind.DMARC, Action.CHANGE)
     ]
+
+
+@needs_knot
+def test_a_hosts_own_domain_is_whole_at_once_though_nobody_knows_its_addresses_yet(
+    tmp_path: Path, server: RunningKnot
+) -> None:
+    with name_server() as (world, address):
+        world.add("", "NS", "root.invalid.")
+        world.faults["mail.host.test"] = SERVFAIL
+        site = site_with(tmp_path, address, server)
+        site.config = replace_dns(site.config, publish="knot")
+        domain.add(site, "host.test")
+        [done] = apply(site, "host.test")
+        assert (done.state, done.conflicts) == ("done", 0)
+        assert {"spf", "address"} <= {kind for kind, _, _ in rows(site)}
+        assert [one.state for one in apply(site, "host.test")] == ["unchanged"]
 
 
 def replace_dns(config: Config, **changes: Any) -> Config:
