@@ -43,6 +43,7 @@ test-long: export POSTANE_SOAK_MESSAGES ?= 1000000
 test-long: export POSTANE_SPF_CASES ?= 20000
 test-long: tools ## hours: a thousand kills, hundreds of power cuts, long fuzzing; figures are printed
 	@$(PYTEST) -s tests/crash tests/unit tests/wire
+	@molecule/run all
 
 bench: tools ## Postane beside Postfix, OpenSMTPD and aiosmtpd: table, docs/bench.svg, bench/results (QUICK=1, FULL=1)
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(FULL),--full)
