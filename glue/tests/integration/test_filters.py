@@ -212,7 +212,9 @@ class Language:
         self._words = [uuid.uuid4().hex[:8].translate(str.maketrans("0123456789", "ghijklmnop")) for _ in range(60)]
 
     def text(self) -> str:
-        return " ".join(random.sample(self._words, 40)) + ".\n"
+        """In one order, from anywhere: what is known of words are mostly pairs of them that stand together."""
+        begin = random.randrange(len(self._words))
+        return " ".join((self._words[begin:] + self._words[:begin])[:50]) + ".\n"
 
 
 def _learned(site: Site) -> int:
