@@ -117,10 +117,14 @@ def fill_directory(path: Path, domains: int) -> None:
             domain = database.execute(
                 "INSERT INTO domains (tenant_id, name, active, created_at) VALUES (?, ?, 1, ?)", (tenant, name, now)
             ).lastrowid
+            mailbox = database.execute(
+                "INSERT INTO mailboxes (address, folder, made_at) VALUES (?, ?, ?)", (f"u0@{name}", f"{name}/u0", now)
+            ).lastrowid
             account = database.execute(
-                "INSERT INTO accounts (domain_id, address, local_part, display_name, quota_bytes, active, created_at)"
-                " VALUES (?, ?, 'u0', '', 0, 1, ?)",
-                (domain, f"u0@{name}", now),
+                "INSERT INTO accounts"
+                " (domain_id, mailbox_id, address, local_part, display_name, quota_bytes, active, created_at)"
+                " VALUES (?, ?, ?, 'u0', '', 0, 1, ?)",
+                (domain, mailbox, f"u0@{name}", now),
             ).lastrowid
             database.execute(
                 "INSERT INTO credentials (account_id, kind, label, hash, created_at) VALUES (?, 'main', '', ?, ?)",
