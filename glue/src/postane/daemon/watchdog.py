@@ -19,7 +19,7 @@ from types import FrameType
 
 import structlog
 
-from postane.filters.question import Question
+from postane.filters.begun import Begun
 from postane.observe.metrics import Metrics
 
 log = structlog.get_logger("watchdog")
@@ -30,7 +30,7 @@ _BEAT = 0.5
 _SIGNAL = signal.SIGUSR2
 _PLACES = 3  # frames that the log names
 
-_FILTER_CALLS = (Question._step.__code__,)
+_FILTER_CALLS = (Begun._step.__code__,)
 
 
 class BlockedError(Exception):

@@ -21,7 +21,7 @@ from postane.core.ports import Body
 from postane.core.reply import Reply
 from postane.core.verdict import ACCEPT, Decision, Verdict, combine
 from postane.filters.base import FAILURES, PHASES, Filter, Options
-from postane.filters.question import Question
+from postane.filters.begun import Begun
 from postane.observe.log import get_logger
 from postane.observe.metrics import Metrics
 
@@ -60,10 +60,10 @@ class Judge:
     async def all(self, filters: Sequence[Filter[Options]], phase: str, calls: Sequence[Call]) -> list[Judged]:
         """What each of the filters says, in order; `calls` has the question for each."""
         loop = asyncio.get_running_loop()
-        asked: list[Question] = []
+        asked: list[Begun] = []
         waiting: dict[asyncio.Task[None], float] = {}  # with the instants at which they are late
         for judge, call in zip(filters, calls, strict=True):
-            question = Question(_coroutine(call, judge))
+            question = Begun(_coroutine(call, judge))
             task = question.begin(loop)
             asked.append(question)
             if not question.ended:
@@ -94,7 +94,7 @@ class Judge:
             self._left.add(task)
             task.add_done_callback(self._left.discard)
 
-    def _judged(self, judge: Filter[Options], phase: str, question: Question) -> Judged:
+    def _judged(self, judge: Filter[Options], phase: str, question: Begun) -> Judged:
         verdict = question.answer
         if not question.ended:
             reason = f"late after {self._limit(judge):g} s"

@@ -6,7 +6,7 @@ import asyncio
 from typing import TypeVar
 
 from postane.core.question import Answer, Ask, Evaluation
-from postane.filters.question import until
+from postane.filters.begun import until
 
 T = TypeVar("T")
 

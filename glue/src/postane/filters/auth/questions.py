@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from postane.core.question import Answer, Ask, Question
-from postane.filters.question import until
+from postane.filters.begun import until
 
 
 def within(ask: Ask, seconds: float) -> Ask:

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from postane.filters.begun import Begun
 from postane.filters.blocklists.codes import Codes
 from postane.filters.blocklists.watch import Channel, Said
-from postane.filters.question import Question
 from postane.observe.tasks import Tasks
 
 _TEXT = 300  # characters of a list's own words: they go into a reply line (RFC 5321 section 4.5.3.1.5)
@@ -55,9 +55,9 @@ async def inquire(inquiries: Sequence[Inquiry], end: float, tasks: Tasks, enough
     Once the score is at least `enough`, unless that is 0, and no allow list can change it any more, nobody waits.
     """
     loop = asyncio.get_running_loop()
-    asked: dict[asyncio.Task[None], tuple[Inquiry, Question]] = {}
+    asked: dict[asyncio.Task[None], tuple[Inquiry, Begun]] = {}
     for one in inquiries:
-        question = Question(one.channel.look(one.name, one.codes, end, tasks))
+        question = Begun(one.channel.look(one.name, one.codes, end, tasks))
         asked[question.begin(loop)] = one, question
     pending = {task for task, (_, question) in asked.items() if not question.ended}
     try:
@@ -69,7 +69,7 @@ async def inquire(inquiries: Sequence[Inquiry], end: float, tasks: Tasks, enough
     return [Found(one, _said(question)) for one, question in asked.values()]
 
 
-def _decided(asked: Sequence[tuple[Inquiry, Question]], enough: float) -> bool:
+def _decided(asked: Sequence[tuple[Inquiry, Begun]], enough: float) -> bool:
     """Whatever those say who have not answered yet."""
     total = score(Found(one, _said(question)) for one, question in asked if question.ended)
     open_ones = [one for one, question in asked if not question.ended]
@@ -77,7 +77,7 @@ def _decided(asked: Sequence[tuple[Inquiry, Question]], enough: float) -> bool:
     return 0 < enough <= total - taken and not any(one.trust for one in open_ones)
 
 
-def _said(question: Question) -> Said:
+def _said(question: Begun) -> Said:
     if question.error is not None:
         raise question.error
     return question.answer if isinstance(question.answer, Said) else Said(reason=_UNHEARD)

@@ -14,11 +14,11 @@ from functools import partial
 from random import SystemRandom
 
 from postane.core.question import Answer, Ask, Question
+from postane.filters.begun import until
 from postane.filters.blocklists.codes import Codes
 from postane.filters.blocklists.health import Health, State, Trial, judge
 from postane.filters.blocklists.names import Kind, Points, control
 from postane.filters.blocklists.news import EVERY, News
-from postane.filters.question import until
 from postane.observe.log import get_logger
 from postane.observe.metrics import Metrics
 from postane.observe.tasks import Tasks

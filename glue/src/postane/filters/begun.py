@@ -50,7 +50,7 @@ class _Rest(Generic[T]):
                 return result
 
 
-class Question(Coroutine[Any, Any, None]):
+class Begun(Coroutine[Any, Any, None]):
     """One call. `ended` is the instant (time.monotonic) at which the answer came, 0 before; then there is `answer`, or
     `error` for what was raised: nothing goes further up, as an exit raised in a task would end the event loop.
     """

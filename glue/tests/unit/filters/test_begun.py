@@ -1,4 +1,4 @@
-"""A question is begun at once, waits as a task does, and lets nothing out that would end the event loop."""
+"""What is begun at once waits as a task does, and lets nothing out that would end the event loop."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from postane.filters.question import Question, until
+from postane.filters.begun import Begun, until
 
 PLACE: ContextVar[str] = ContextVar("place", default="outside")
 
 Work = Callable[[], Coroutine[Any, Any, object]]
 
 
-async def asked(work: Work) -> tuple[Question, bool]:
+async def asked(work: Work) -> tuple[Begun, bool]:
     """The question with its answer, and whether it had one at once."""
-    question = Question(work())
+    question = Begun(work())
     task = question.begin(asyncio.get_running_loop())
     at_once = bool(question.ended)
     await asyncio.wait([task])
@@ -119,7 +119,7 @@ def test_it_is_the_current_task_and_has_a_context_of_its_own_from_the_first_step
 
     async def run() -> None:
         outer = asyncio.current_task()
-        task = Question(looks()).begin(asyncio.get_running_loop())
+        task = Begun(looks()).begin(asyncio.get_running_loop())
         assert asyncio.current_task() is outer
         assert PLACE.get() == "outside"
         await task
@@ -137,8 +137,8 @@ def test_a_task_cancelled_before_its_second_step_lets_the_question_clean_up() ->
         finally:
             told.append("clean")
 
-    async def run() -> Question:
-        question = Question(cleans())
+    async def run() -> Begun:
+        question = Begun(cleans())
         task = question.begin(asyncio.get_running_loop())
         task.cancel()
         await asyncio.wait([task])
@@ -150,8 +150,8 @@ def test_a_task_cancelled_before_its_second_step_lets_the_question_clean_up() ->
 
 
 def test_one_that_has_ended_is_not_disturbed_by_a_late_cancel() -> None:
-    async def run() -> Question:
-        question = Question(says())
+    async def run() -> Begun:
+        question = Begun(says())
         task = question.begin(asyncio.get_running_loop())
         task.cancel()
         await asyncio.wait([task])
